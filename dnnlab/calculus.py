@@ -1,0 +1,343 @@
+"""Between a right-hand side and SymPy: differentiate it, and write the derivative as a line again.
+
+Each tensor element of the line becomes one symbol. `max`, `min` and `step` keep their own functions, since
+SymPy's `Max` and `Heaviside` would rewrite what a student wrote.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from typing import Any
+
+import sympy
+from sympy import Expr, Function, Symbol
+
+from .statements import Apply, Node, Number, Ref, Scalar, Statement, evaluate, fold, walk
+
+
+class _Step(Function):
+    """1 where the argument is positive, else 0; flat on either side."""
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return sympy.S.Zero
+
+
+class _Equal(Function):
+    """1 where both arguments are equal; its slope is 0 wherever it has one."""
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return sympy.S.Zero
+
+
+class _Max(Function):
+    """The larger of two: the slope goes to the winner."""
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        a, b = self.args
+        return _Step(a - b) if argindex == 1 else 1 - _Step(a - b)
+
+
+class _Min(Function):
+    """The smaller of two."""
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        a, b = self.args
+        return _Step(b - a) if argindex == 1 else 1 - _Step(b - a)
+
+
+class _Abs(Function):
+    """The size of a number."""
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return _Step(self.args[0]) - _Step(-self.args[0])
+
+
+TO_SYMPY: dict[str, Any] = {
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "divide": lambda a, b: a / b,
+    "power": lambda a, b: a**b,
+    "negate": lambda a: -a,
+    "max": lambda a, *rest: a if not rest else _Max(a, TO_SYMPY["max"](*rest)),
+    "min": lambda a, *rest: a if not rest else _Min(a, TO_SYMPY["min"](*rest)),
+    "exp": sympy.exp,
+    "log": sympy.log,
+    "sqrt": sympy.sqrt,
+    "tanh": sympy.tanh,
+    "erf": sympy.erf,
+    "abs": _Abs,
+    "step": _Step,
+    "equal": _Equal,
+}
+FROM_SYMPY: dict[type[Any], str] = {
+    _Max: "max",
+    _Min: "min",
+    _Abs: "abs",
+    _Step: "step",
+    _Equal: "equal",
+    sympy.exp: "exp",
+    sympy.log: "log",
+    sympy.tanh: "tanh",
+    sympy.erf: "erf",
+}
+#: Undo the outermost function: f(x) = y becomes x = inverse(y).
+INVERSES: dict[type[Any], Any] = {
+    sympy.exp: sympy.log,
+    sympy.log: sympy.exp,
+    sympy.tanh: sympy.atanh,
+}
+
+
+class Alphabet:
+    """One symbol for each leaf of a statement, named so that SymPy sorts them in order of appearance."""
+
+    def __init__(self, statement: Statement) -> None:
+        leaves: list[Node] = [
+            node for node in walk(statement.value, subscripts=False) if isinstance(node, Ref | Scalar)
+        ]
+        unique = dict.fromkeys([*leaves, statement.target])
+        self.symbols: dict[Node, Symbol] = {
+            leaf: Symbol(f"v{place:03d}", real=True) for place, leaf in enumerate(unique)
+        }
+        self.leaves: dict[Symbol, Node] = {symbol: leaf for leaf, symbol in self.symbols.items()}
+
+    def expression(self, node: Node) -> Expr:
+        """The SymPy expression of a tree."""
+
+        def leaf(node: Number | Scalar | Ref) -> Expr:
+            if isinstance(node, Number):
+                return sympy.Rational(str(node.value))
+            return self.symbols[node]
+
+        return fold(node, leaf, lambda op, args: TO_SYMPY[op](*args))
+
+    def node(self, expr: Expr) -> Node:
+        """The tree of a SymPy expression, with differences and quotients written as such."""
+        if expr.is_Symbol:
+            return self.leaves[expr]
+        if expr.is_number:
+            return _constant(expr)
+        if expr.is_Add:
+            return self._sum(expr)
+        if expr.is_Mul or expr.is_Pow:
+            return self._product(expr)
+        return Apply(FROM_SYMPY[type(expr)], tuple(self.node(arg) for arg in expr.args))
+
+    def _sum(self, expr: Expr) -> Node:
+        # 1 - x reads better than -x + 1: start with a term that has no minus
+        terms = sorted(expr.as_ordered_terms(), key=lambda term: bool(term.could_extract_minus_sign()))
+        total = self.node(terms[0])
+        for term in terms[1:]:
+            negative = term.could_extract_minus_sign()
+            total = Apply("subtract" if negative else "add", (total, self.node(-term if negative else term)))
+        return total
+
+    def _product(self, expr: Expr) -> Node:
+        above: list[Node] = []
+        below: list[Node] = []
+        constant: Expr = sympy.S.One
+        for factor in _positive(sympy.Mul.make_args(expr)):
+            base, exponent = factor.as_base_exp() if not isinstance(factor, sympy.exp) else (factor, sympy.S.One)
+            if factor.is_number:
+                constant *= factor
+            elif exponent.is_negative:
+                below += self._power(base, -exponent)
+            else:
+                above += self._power(base, exponent)
+        negative = bool(constant.is_negative)
+        constant = abs(constant)
+        if constant.is_Rational and constant.p == 1 and constant.q != 1 and above:
+            below.insert(0, _constant(1 / constant))  # x / 6 rather than 0.1666 * x
+        elif constant != 1 or not above:
+            above.insert(0, _constant(constant))
+        result = _chain(above)
+        if below:
+            result = Apply("divide", (result, _chain(below)))
+        return Apply("negate", (result,)) if negative else result
+
+    def _power(self, base: Expr, exponent: Expr) -> list[Node]:
+        whole, half = divmod(exponent, 1)
+        node = self.node(base)
+        parts: list[Node] = []
+        if whole == 1:
+            parts.append(node)
+        elif whole > 1:
+            parts.append(Apply("power", (node, Number(int(whole)))))
+        if half == sympy.Rational(1, 2):
+            parts.append(Apply("sqrt", (node,)))
+        elif half != 0:
+            parts.append(Apply("exp", (Apply("multiply", (Number(float(half)), Apply("log", (node,)))),)))
+        return parts
+
+
+def _positive(factors: tuple[Expr, ...]) -> list[Expr]:
+    """The same product with a leading minus moved into a difference: -a*(b - 1) becomes a*(1 - b)."""
+    result = list(factors)
+    if result[0].is_number and result[0].is_negative:
+        for place, factor in enumerate(result):
+            if factor.is_Add and any(term.could_extract_minus_sign() for term in factor.args):
+                result[0], result[place] = -result[0], -factor
+                break
+    return result
+
+
+def _constant(expr: Expr) -> Number:
+    return Number(int(expr) if expr.is_Integer else float(expr))
+
+
+def _chain(factors: list[Node]) -> Node:
+    result = factors[0]
+    for factor in factors[1:]:
+        result = Apply("multiply", (result, factor))
+    return result
+
+
+@cache
+def slopes(statement: Statement, output: bool = False) -> tuple[tuple[Ref, Node], ...]:
+    """The derivative of the right-hand side by each tensor element it reads (zero ones left out).
+
+    With `output=True` each derivative is written through the statement's own result where that frees it from
+    the element that `invertible` names: the slope of a sigmoid is `out * (1 - out)`.
+
+    >>> from dnnlab.reader import read_statement
+    >>> from dnnlab.statements import write
+    >>> sigmoid = read_statement("out[i] = 1 / (1 + exp(-inp[i]))")
+    >>> [write(slope) for _, slope in slopes(sigmoid, output=True)]
+    ['out[i] * (1 - out[i])']
+    """
+    if output:
+        found = through_output(statement)
+        return found[1] if found else slopes(statement)
+    alphabet = Alphabet(statement)
+    value = alphabet.expression(statement.value)
+    result = []
+    for ref in statement.refs:
+        slope = sympy.factor_terms(sympy.diff(value, alphabet.symbols[ref]))
+        if slope != 0:
+            result.append((ref, alphabet.node(slope)))
+    return tuple(result)
+
+
+@cache
+def through_output(statement: Statement) -> tuple[Ref, tuple[tuple[Ref, Node], ...]] | None:
+    """An input element that the backward pass can do without, and the slopes written through the output.
+
+    Two ways are tried: undo the line step by step (sigmoid, tanh, softmax), or read the output in place of
+    the input (ReLU: `step(out)` is `step(inp)`). Each is checked on random numbers, since an inverse holds on
+    one branch only. None where neither holds, as for GELU.
+    """
+    if statement.accumulate:
+        return None
+    alphabet = Alphabet(statement)
+    target = alphabet.symbols[statement.target]
+    value = alphabet.expression(statement.value)
+    for ref in statement.refs:
+        if ref.subscripts != statement.target.subscripts:
+            continue  # an element of another place is not what the output overwrites
+        element = alphabet.symbols[ref]
+        plain = {other: sympy.diff(value, alphabet.symbols[other]) for other in statement.refs}
+        if not any(slope.has(element) for slope in plain.values()):
+            return ref, slopes(statement)
+        for inverse in (_undo(value, element, target), target):
+            if inverse is None:
+                continue
+            rewritten = [(other, _tidy(slope.subs(element, inverse))) for other, slope in plain.items() if slope != 0]
+            if any(slope.has(element, sympy.zoo, sympy.nan) for _, slope in rewritten):
+                continue
+            lines = tuple((other, alphabet.node(slope)) for other, slope in rewritten)
+            if _agree(statement, lines):
+                return ref, lines
+    return None
+
+
+def _undo(value: Expr, element: Symbol, target: Symbol) -> Expr | None:
+    """Solve `value = target` for an element that stands in it once, from the outside inwards."""
+    if value.count(element) != 1:
+        return None
+    result: Expr = target
+    while value != element:
+        inside = [arg for arg in value.args if arg.has(element)][0]
+        if value.is_Add:
+            result -= value - inside
+        elif value.is_Mul:
+            result /= value / inside
+        elif value.is_Pow and inside is value.args[0]:
+            result **= 1 / value.args[1]
+        elif type(value) in INVERSES:
+            result = INVERSES[type(value)](result)
+        else:
+            return None
+        value = inside
+    return result
+
+
+def _tidy(expr: Expr) -> Expr:
+    """Short and exact: cancel what cancels; the functions of this module stay as they are."""
+    dense = sympy.powdenest(expr, force=True)
+    return sympy.factor(sympy.cancel(dense)) if dense.is_rational_function() else dense
+
+
+def _agree(statement: Statement, lines: tuple[tuple[Ref, Node], ...], tries: int = 60) -> bool:
+    """Do slopes written through the output equal the direct ones on random numbers?
+
+    Scalars (eps, count, slope of a leaky ReLU) are positive; tensor elements take both signs where the line
+    allows it (a variance or a sum of exponentials does not).
+    """
+    rng = random.Random(0)  # the same numbers each time: a verdict must not change between runs
+    direct = dict(slopes(statement))
+    elements: list[Node] = list(statement.refs)
+    plain: list[Node] = [Scalar(name) for name in statement.scalars]
+    good = 0
+    for attempt in range(4 * tries):
+        signs = (-1, 1) if attempt % 2 else (1,)
+        values: dict[Node, float] = {leaf: rng.choice(signs) * rng.uniform(0.05, 4) for leaf in elements}
+        values |= {leaf: rng.uniform(0.05, 4) for leaf in plain}
+        try:
+            values[statement.target] = evaluate(statement.value, values)
+            wanted = [evaluate(direct[ref], values) for ref, _ in lines]
+        except (ValueError, OverflowError, ZeroDivisionError):
+            continue  # outside the line's own domain
+        try:
+            given = [evaluate(slope, values) for _, slope in lines]
+        except (ValueError, OverflowError, ZeroDivisionError):
+            return False
+        if any(abs(a - b) > 1e-7 * (1 + abs(a)) for a, b in zip(wanted, given, strict=True)):
+            return False
+        good += 1
+    return good >= tries
+
+
+def witness(statement: Statement) -> tuple[float, float, float, float, float] | None:
+    """Two inputs of an element-wise line with one output and two slopes: proof that it cannot run in place.
+
+    Returns (first input, second input, output, first slope, second slope), or None where none is found
+    between -6 and 6.
+    """
+    if len(statement.refs) != 1 or statement.scalars or statement.accumulate:
+        return None
+    (ref,) = statement.refs
+    slope = dict(slopes(statement)).get(ref)
+
+    def value(x: float) -> float:
+        return evaluate(statement.value, {ref: x})
+
+    grid = [i / 16 for i in range(-96, 97)]
+    try:
+        heights = [value(x) for x in grid]
+        turns = [i for i in range(1, 192) if (heights[i] - heights[i - 1]) * (heights[i + 1] - heights[i]) < 0]
+        if not turns or slope is None:
+            return None
+        low, high = grid[turns[0]], grid[min(turns[0] + 48, 192)]
+        left = grid[max(turns[0] - 8, 0)]
+        level = value(left)
+        for _ in range(60):  # bisect on the far side of the turn for the same height
+            middle = (low + high) / 2
+            if (value(middle) - level) * (value(grid[turns[0]]) - level) > 0:
+                low = middle
+            else:
+                high = middle
+        return left, low, level, evaluate(slope, {ref: left}), evaluate(slope, {ref: low})
+    except (ValueError, OverflowError, ZeroDivisionError):
+        return None

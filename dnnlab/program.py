@@ -1,0 +1,253 @@
+"""A layer as a short program of lines: totals over its nests, and its backward pass, derived.
+
+The roles of tensors: `input` and `parameter` carry gradients; `constant` does not (a dropout mask, token
+numbers, running statistics); `output` is the result; anything else that is written is `local`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+
+from .calculus import slopes, through_output
+from .errors import DnnlabError, ReadError
+from .loopnest import LoopNest
+from .notation import Dim, product
+from .reader import read_statement
+from .statements import Apply, Node, Number, Ref, Statement, is_mac, subscript_settings, write
+
+ROLES = ("input", "parameter", "constant", "output", "state")
+
+
+@dataclass(frozen=True)
+class Program:
+    """Lines that run one after the other over shared tensors.
+
+    `nests` are the lines with their extents; `roles` and `shapes` tell what each tensor is and its size.
+    `mac_lines` marks the adjoint lines that come from a multiply-accumulate.
+    """
+
+    nests: tuple[LoopNest, ...]
+    roles: tuple[tuple[str, str], ...] = ()
+    shapes: tuple[tuple[str, tuple[Dim, ...]], ...] = ()
+    detached: tuple[str, ...] = ()  # locals through which no gradient needs to flow
+    mac_lines: tuple[bool, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def read(
+        cls,
+        lines: str | Iterable[str | Statement],
+        roles: Mapping[str, str],
+        shapes: Mapping[str, tuple[Dim, ...]] | None = None,
+        detached: Iterable[str] = (),
+        **extents: object,
+    ) -> Program:
+        """Read lines; `extents` serves all of them, each taking the indices and settings it has.
+
+        >>> Program.read("out[i] = max(inp[i], 0)", {"inp": "input", "out": "output"}, i=6).ops
+        6
+        """
+        texts = [line for line in lines.splitlines() if line.strip()] if isinstance(lines, str) else list(lines)
+        read = [read_statement(text) if isinstance(text, str) else text for text in texts]
+        nests = []
+        for statement in read:
+            refs = (statement.target, *statement.refs)
+            known = {*statement.indices, *statement.scalars, *(s for ref in refs for s in subscript_settings(ref))}
+            nests.append(LoopNest(statement, shapes=shapes, **{n: v for n, v in extents.items() if n in known}))
+        program = cls(tuple(nests), tuple(roles.items()), tuple((shapes or {}).items()), tuple(detached))
+        for name in roles:
+            if name not in program.tensors:
+                raise ReadError(f"no line has the tensor {name!r}; the lines have {', '.join(program.tensors)}")
+        return program
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """The lines."""
+        return tuple(nest.text for nest in self.nests)
+
+    def __str__(self) -> str:
+        return "\n".join(self.statements)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+    # -- totals ------------------------------------------------------------------------------------------
+
+    @property
+    def operations(self) -> dict[str, Dim]:
+        """Operations by kind, over all lines."""
+        total: dict[str, Dim] = {}
+        for nest in self.nests:
+            for kind, count in nest.operations.items():
+                total[kind] = total.get(kind, 0) + count
+        return total
+
+    @property
+    def ops(self) -> Dim:
+        """All operations; a multiply-accumulate is two."""
+        return sum(self.operations.values())
+
+    @property
+    def macs(self) -> Dim:
+        """Multiply-accumulates of convolutions, linear layers and matrix products.
+
+        In a backward program: of the lines that are adjoint to one of those.
+        """
+        marks = self.mac_lines or tuple(is_mac(nest.statement) for nest in self.nests)
+        return sum(nest.iterations for nest, mac in zip(self.nests, marks, strict=True) if mac)
+
+    # -- tensors -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of all tensors, in order of appearance."""
+        return tuple(dict.fromkeys(name for nest in self.nests for name in nest.references))
+
+    def role(self, tensor: str) -> str:
+        """`input`, `parameter`, `constant`, `output`, `state` or `local`."""
+        return dict(self.roles).get(tensor, "local")
+
+    def having(self, *roles: str) -> tuple[str, ...]:
+        """Tensors of the given roles, in the order the roles were declared in."""
+        return tuple(name for name, role in self.roles if role in roles)
+
+    @property
+    def locals(self) -> tuple[str, ...]:
+        """Tensors that are neither given nor the result."""
+        return tuple(name for name in self.tensors if self.role(name) == "local")
+
+    def shape(self, tensor: str) -> tuple[Dim, ...]:
+        """Shape of a tensor: as declared, or as far as any line reaches."""
+        declared = dict(self.shapes).get(tensor)
+        if declared is not None:
+            return declared
+        for nest in self.nests:
+            if tensor in nest.references:
+                return nest.shape(tensor)
+        raise ReadError(f"no tensor {tensor!r}; there are {', '.join(self.tensors)}")
+
+    def size(self, tensor: str) -> Dim:
+        """Number of elements of a tensor."""
+        return product(self.shape(tensor))
+
+    # -- the backward pass -------------------------------------------------------------------------------
+
+    @cached_property
+    def active(self) -> frozenset[str]:
+        """Tensors that depend on an input or a parameter, and so carry a gradient."""
+        found = set(self.having("input", "parameter"))
+        for nest in self.nests:
+            if found & {ref.name for ref in nest.statement.refs}:
+                found.add(nest.statement.target.name)
+        return frozenset(found - set(self.detached) - set(self.having("constant", "state")))
+
+    @cached_property
+    def choices(self) -> tuple[bool, ...]:
+        """For each line: are its slopes written through its own output?
+
+        They are where that leaves less to keep: the element they no longer need is then needed by no line.
+        """
+        chosen = [False] * len(self.nests)
+        for place, nest in enumerate(self.nests):
+            found = through_output(nest.statement)
+            if found is None or nest.statement.target.name not in self.active:
+                continue
+            before = kept(self._adjoint(tuple(chosen), self.active))
+            trial = tuple(flag or at == place for at, flag in enumerate(chosen))
+            after = kept(self._adjoint(trial, self.active))
+            alone = len(nest.statement.refs) == 1
+            if found[0].name not in after and (len(after) < len(before) or (alone and len(after) == len(before))):
+                chosen[place] = True
+        return tuple(chosen)
+
+    def backward(self, input_gradient: bool = True) -> Program:
+        """The adjoint lines, last line first: for each `T += f(a, b)` one `d_a += d_T * df/da` for each
+        tensor read, by SymPy's derivative of the right-hand side.
+
+        `input_gradient=False` leaves out what only the gradient of the input needs, as a network's first
+        layer does. Raises `DnnlabError` for an update in place (an optimizer), which has no backward pass.
+        """
+        wanted = self.having("parameter", *(["input"] if input_gradient else []))
+        return self._adjoint(self.choices, frozenset(wanted))
+
+    def _adjoint(self, choices: tuple[bool, ...], wanted: frozenset[str] | tuple[str, ...]) -> Program:
+        lines: list[tuple[LoopNest, bool]] = []
+        shapes = {name: self.shape(name) for name in self.tensors}
+        shapes |= {"d_" + name: shape for name, shape in shapes.items()}
+        for nest, by_output in zip(reversed(self.nests), reversed(choices), strict=True):
+            if nest.statement.target.name not in self.active:
+                continue
+            for statement in adjoint_lines(nest.statement, by_output):
+                if statement.target.name.removeprefix("d_") in self.active:
+                    bound = {**dict(nest.extents), **dict(nest.settings)}
+                    known = {*statement.indices, *statement.scalars}
+                    known |= {s for ref in (statement.target, *statement.refs) for s in subscript_settings(ref)}
+                    extents = {name: value for name, value in bound.items() if name in known}
+                    lines.append((LoopNest(statement, shapes=shapes, **extents), is_mac(nest.statement)))
+        live = {"d_" + name for name in wanted}
+        useful: list[tuple[LoopNest, bool]] = []
+        for nest, mac in reversed(lines):
+            if nest.statement.target.name in live:
+                live |= {ref.name for ref in nest.statement.refs if ref.name.startswith("d_")}
+                useful.insert(0, (nest, mac))
+        used = {name for nest, _ in useful for name in nest.references}
+        roles = {name: ("constant" if self.role(name) != "parameter" else "parameter") for name in self.tensors}
+        roles |= {"d_" + name: "input" for name in self.having("output")}
+        roles |= {"d_" + name: "output" for name in wanted if self.role(name) in ("input", "parameter")}
+        return Program(
+            tuple(nest for nest, _ in useful),
+            tuple((name, role) for name, role in roles.items() if name in used),
+            tuple((name, shape) for name, shape in shapes.items() if name in used),
+            mac_lines=tuple(mac for _, mac in useful),
+        )
+
+    @property
+    def saved(self) -> dict[str, Dim]:
+        """What the backward pass needs kept: every tensor its lines read that is not a gradient, with its
+        number of elements. Parameters are among them."""
+        return {name: self.size(name) for name in kept(self.backward())}
+
+
+def kept(backward: Program) -> tuple[str, ...]:
+    """Tensors of the forward pass that adjoint lines read."""
+    names = (ref.name for nest in backward.nests for ref in nest.statement.refs)
+    return tuple(dict.fromkeys(name for name in names if not name.startswith("d_")))
+
+
+def adjoint_lines(statement: Statement, by_output: bool = False) -> tuple[Statement, ...]:
+    """The adjoint lines of one statement.
+
+    >>> for line in adjoint_lines(read_statement("out[n,k] += weight[k,c] * inp[n,c]")):
+    ...     print(write(line))
+    d_weight[k,c] += d_out[n,k] * inp[n,c]
+    d_inp[n,c] += d_out[n,k] * weight[k,c]
+    """
+    target = statement.target
+    if any(ref.name == target.name for ref in statement.refs):
+        raise DnnlabError(f"{write(statement)!r} updates {target.name!r} in place; an update has no backward pass")
+    gradient: Node = Ref("d_" + target.name, target.subscripts)
+    if statement.accumulate in ("max", "min"):
+        winner = Apply("equal", (statement.value, target))
+        gradient = Apply("multiply", (gradient, winner))
+    lines = []
+    for ref, slope in slopes(statement, by_output):
+        value = gradient if slope == Number(1) else _times(gradient, slope)
+        lines.append(Statement(Ref("d_" + ref.name, ref.subscripts), "add", value))
+    return tuple(lines)
+
+
+def _times(gradient: Node, slope: Node) -> Node:
+    """`gradient * slope`, flat: a * (b * c) is written a * b * c, and a * -b as -a * b."""
+    if isinstance(slope, Apply) and slope.op == "multiply":
+        return Apply("multiply", (_times(gradient, slope.args[0]), slope.args[1]))
+    if isinstance(slope, Apply) and slope.op == "divide":
+        return Apply("divide", (_times(gradient, slope.args[0]), slope.args[1]))
+    if isinstance(slope, Apply) and slope.op == "negate":
+        return Apply("negate", (_times(gradient, slope.args[0]),))
+    if slope == Number(1):
+        return gradient
+    return Apply("multiply", (gradient, slope))
+
+
