@@ -7,6 +7,7 @@ SymPy's `Max` and `Heaviside` would rewrite what a student wrote.
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -93,9 +94,12 @@ INVERSES: dict[type[Any], Any] = {
 class Alphabet:
     """One symbol for each leaf of a statement, named so that SymPy sorts them in order of appearance."""
 
-    def __init__(self, statement: Statement) -> None:
+    def __init__(self, statement: Statement, *others: Node) -> None:
         leaves: list[Node] = [
-            node for node in walk(statement.value, subscripts=False) if isinstance(node, Ref | Scalar)
+            node
+            for tree in (statement.value, *others)
+            for node in walk(tree, subscripts=False)
+            if isinstance(node, Ref | Scalar)
         ]
         unique = dict.fromkeys([*leaves, statement.target])
         self.symbols: dict[Node, Symbol] = {
@@ -108,7 +112,8 @@ class Alphabet:
 
         def leaf(node: Number | Scalar | Ref) -> Expr:
             if isinstance(node, Number):
-                return sympy.Rational(str(node.value))
+                exact = sympy.Rational(str(node.value))
+                return exact if exact.q < 10**6 else sympy.Float(node.value)  # sqrt(2) stays a plain float
             return self.symbols[node]
 
         return fold(node, leaf, lambda op, args: TO_SYMPY[op](*args))
@@ -195,52 +200,60 @@ def _chain(factors: list[Node]) -> Node:
 
 
 @cache
-def slopes(statement: Statement, output: bool = False) -> tuple[tuple[Ref, Node], ...]:
+def slopes(statement: Statement) -> tuple[tuple[Ref, Node], ...]:
     """The derivative of the right-hand side by each tensor element it reads (zero ones left out).
-
-    With `output=True` each derivative is written through the statement's own result where that frees it from
-    the element that `invertible` names: the slope of a sigmoid is `out * (1 - out)`.
 
     >>> from dnnlab.reader import read_statement
     >>> from dnnlab.statements import write
-    >>> sigmoid = read_statement("out[i] = 1 / (1 + exp(-inp[i]))")
-    >>> [write(slope) for _, slope in slopes(sigmoid, output=True)]
-    ['out[i] * (1 - out[i])']
+    >>> [write(slope) for _, slope in slopes(read_statement("out[i] = first[i] * second[i]"))]
+    ['second[i]', 'first[i]']
     """
-    if output:
-        found = through_output(statement)
-        return found[1] if found else slopes(statement)
     alphabet = Alphabet(statement)
     value = alphabet.expression(statement.value)
     result = []
-    for ref in statement.refs:
+    for ref in statement.reads:
         slope = sympy.factor_terms(sympy.diff(value, alphabet.symbols[ref]))
         if slope != 0:
             result.append((ref, alphabet.node(slope)))
     return tuple(result)
 
 
+@dataclass(frozen=True)
+class ThroughOutput:
+    """How a line's backward pass can do without `element`: its slopes written through the output, and where
+    the line can be undone, the element itself as a function of the output."""
+
+    element: Ref
+    slopes: tuple[tuple[Ref, Node], ...]
+    inverse: Node | None
+
+
 @cache
-def through_output(statement: Statement) -> tuple[Ref, tuple[tuple[Ref, Node], ...]] | None:
-    """An input element that the backward pass can do without, and the slopes written through the output.
+def through_output(statement: Statement) -> ThroughOutput | None:
+    """An input element that the slopes of a line can do without, if there is one.
 
     Two ways are tried: undo the line step by step (sigmoid, tanh, softmax), or read the output in place of
     the input (ReLU: `step(out)` is `step(inp)`). Each is checked on random numbers, since an inverse holds on
     one branch only. None where neither holds, as for GELU.
+
+    >>> from dnnlab.reader import read_statement
+    >>> from dnnlab.statements import write
+    >>> found = through_output(read_statement("out[i] = 1 / (1 + exp(-inp[i]))"))
+    >>> [write(slope) for _, slope in found.slopes]
+    ['out[i] * (1 - out[i])']
     """
     if statement.accumulate:
         return None
     alphabet = Alphabet(statement)
     target = alphabet.symbols[statement.target]
     value = alphabet.expression(statement.value)
-    for ref in statement.refs:
+    for ref in statement.reads:
         if ref.subscripts != statement.target.subscripts:
             continue  # an element of another place is not what the output overwrites
         element = alphabet.symbols[ref]
-        plain = {other: sympy.diff(value, alphabet.symbols[other]) for other in statement.refs}
-        if not any(slope.has(element) for slope in plain.values()):
-            return ref, slopes(statement)
-        for inverse in (_undo(value, element, target), target):
+        plain = {other: sympy.diff(value, alphabet.symbols[other]) for other in statement.reads}
+        undone = _undo(value, element, target)
+        for inverse in (undone, target):
             if inverse is None:
                 continue
             rewritten = [(other, _tidy(slope.subs(element, inverse))) for other, slope in plain.items() if slope != 0]
@@ -248,8 +261,20 @@ def through_output(statement: Statement) -> tuple[Ref, tuple[tuple[Ref, Node], .
                 continue
             lines = tuple((other, alphabet.node(slope)) for other, slope in rewritten)
             if _agree(statement, lines):
-                return ref, lines
+                known = undone is not None and all(type(f) in FROM_SYMPY for f in undone.atoms(Function))
+                return ThroughOutput(ref, lines, alphabet.node(undone) if known else None)
     return None
+
+
+@cache
+def substitute(statement: Statement, element: Ref, by: Node) -> Statement:
+    """The same line with one tensor element replaced by an expression, made short again."""
+    if element not in statement.reads:
+        return statement
+    alphabet = Alphabet(statement, by)
+    value = alphabet.expression(statement.value)
+    value = _tidy(value.subs(alphabet.symbols[element], alphabet.expression(by)))
+    return Statement(statement.target, statement.accumulate, alphabet.node(value))
 
 
 def _undo(value: Expr, element: Symbol, target: Symbol) -> Expr | None:
@@ -287,7 +312,7 @@ def _agree(statement: Statement, lines: tuple[tuple[Ref, Node], ...], tries: int
     """
     rng = random.Random(0)  # the same numbers each time: a verdict must not change between runs
     direct = dict(slopes(statement))
-    elements: list[Node] = list(statement.refs)
+    elements: list[Node] = list(statement.reads)
     plain: list[Node] = [Scalar(name) for name in statement.scalars]
     good = 0
     for attempt in range(4 * tries):
@@ -315,9 +340,9 @@ def witness(statement: Statement) -> tuple[float, float, float, float, float] | 
     Returns (first input, second input, output, first slope, second slope), or None where none is found
     between -6 and 6.
     """
-    if len(statement.refs) != 1 or statement.scalars or statement.accumulate:
+    if len(statement.reads) != 1 or statement.scalars or statement.accumulate:
         return None
-    (ref,) = statement.refs
+    (ref,) = statement.reads
     slope = dict(slopes(statement)).get(ref)
 
     def value(x: float) -> float:

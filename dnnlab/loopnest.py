@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product as every
 
-
 from . import statements as st
 from .errors import ExtentError, ReadError, ShapeError
 from .notation import Dim, ceil_div, dimension, floor_div, largest, product, ratio, smallest, symbol
@@ -103,10 +102,9 @@ class LoopNest:
     ) -> None:
         statement = read_statement(text) if isinstance(text, str) else text
         refs = (statement.target, *statement.refs)
-        names = dict.fromkeys(name for ref in refs for name in st.subscript_settings(ref))
-        known = {*statement.indices, *names, *statement.scalars}
+        names = statement.settings
         for name in extents:
-            if name not in known:
+            if name not in statement.names:
                 raise ExtentError(
                     f"{name!r} is no index of {st.write(statement)!r}; its indices are "
                     f"{', '.join(statement.indices)}" + (f", its settings {', '.join(names)}" if names else "")

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 
-from .calculus import slopes, through_output
+from .calculus import slopes, substitute, through_output
 from .errors import DnnlabError, ReadError
 from .loopnest import LoopNest
 from .notation import Dim, product
 from .reader import read_statement
-from .statements import Apply, Node, Number, Ref, Statement, is_mac, subscript_settings, write
+from .statements import Apply, Node, Number, Ref, Statement, is_mac, write
 
 ROLES = ("input", "parameter", "constant", "output", "state")
 
@@ -53,9 +53,8 @@ class Program:
         read = [read_statement(text) if isinstance(text, str) else text for text in texts]
         nests = []
         for statement in read:
-            refs = (statement.target, *statement.refs)
-            known = {*statement.indices, *statement.scalars, *(s for ref in refs for s in subscript_settings(ref))}
-            nests.append(LoopNest(statement, shapes=shapes, **{n: v for n, v in extents.items() if n in known}))
+            bound = {name: value for name, value in extents.items() if name in statement.names}
+            nests.append(LoopNest(statement, shapes=shapes, **bound))
         program = cls(tuple(nests), tuple(roles.items()), tuple((shapes or {}).items()), tuple(detached))
         for name in roles:
             if name not in program.tensors:
@@ -145,9 +144,9 @@ class Program:
 
     @cached_property
     def choices(self) -> tuple[bool, ...]:
-        """For each line: are its slopes written through its own output?
+        """For each line: is the backward pass written through its output rather than its input?
 
-        They are where that leaves less to keep: the element they no longer need is then needed by no line.
+        It is where that leaves less to keep: the element it no longer needs is then needed by no line.
         """
         chosen = [False] * len(self.nests)
         for place, nest in enumerate(self.nests):
@@ -155,10 +154,9 @@ class Program:
             if found is None or nest.statement.target.name not in self.active:
                 continue
             before = kept(self._adjoint(tuple(chosen), self.active))
-            trial = tuple(flag or at == place for at, flag in enumerate(chosen))
-            after = kept(self._adjoint(trial, self.active))
-            alone = len(nest.statement.refs) == 1
-            if found[0].name not in after and (len(after) < len(before) or (alone and len(after) == len(before))):
+            after = kept(self._adjoint(tuple(flag or at == place for at, flag in enumerate(chosen)), self.active))
+            alone = len(nest.statement.reads) == 1
+            if found.element.name not in after and (len(after) < len(before) or (alone and len(after) == len(before))):
                 chosen[place] = True
         return tuple(chosen)
 
@@ -173,18 +171,23 @@ class Program:
         return self._adjoint(self.choices, frozenset(wanted))
 
     def _adjoint(self, choices: tuple[bool, ...], wanted: frozenset[str] | tuple[str, ...]) -> Program:
-        lines: list[tuple[LoopNest, bool]] = []
         shapes = {name: self.shape(name) for name in self.tensors}
         shapes |= {"d_" + name: shape for name, shape in shapes.items()}
+        undone = {
+            found.element: found.inverse
+            for nest, chosen in zip(self.nests, choices, strict=True)
+            if chosen and (found := through_output(nest.statement)) and found.inverse
+        }
+        lines: list[tuple[LoopNest, bool]] = []
         for nest, by_output in zip(reversed(self.nests), reversed(choices), strict=True):
             if nest.statement.target.name not in self.active:
                 continue
             for statement in adjoint_lines(nest.statement, by_output):
                 if statement.target.name.removeprefix("d_") in self.active:
+                    for element, inverse in undone.items():
+                        statement = substitute(statement, element, inverse)
                     bound = {**dict(nest.extents), **dict(nest.settings)}
-                    known = {*statement.indices, *statement.scalars}
-                    known |= {s for ref in (statement.target, *statement.refs) for s in subscript_settings(ref)}
-                    extents = {name: value for name, value in bound.items() if name in known}
+                    extents = {name: value for name, value in bound.items() if name in statement.names}
                     lines.append((LoopNest(statement, shapes=shapes, **extents), is_mac(nest.statement)))
         live = {"d_" + name for name in wanted}
         useful: list[tuple[LoopNest, bool]] = []
@@ -212,7 +215,7 @@ class Program:
 
 def kept(backward: Program) -> tuple[str, ...]:
     """Tensors of the forward pass that adjoint lines read."""
-    names = (ref.name for nest in backward.nests for ref in nest.statement.refs)
+    names = (name for nest in backward.nests for name in nest.references)
     return tuple(dict.fromkeys(name for name in names if not name.startswith("d_")))
 
 
@@ -232,7 +235,8 @@ def adjoint_lines(statement: Statement, by_output: bool = False) -> tuple[Statem
         winner = Apply("equal", (statement.value, target))
         gradient = Apply("multiply", (gradient, winner))
     lines = []
-    for ref, slope in slopes(statement, by_output):
+    found = through_output(statement) if by_output else None
+    for ref, slope in found.slopes if found else slopes(statement):
         value = gradient if slope == Number(1) else _times(gradient, slope)
         lines.append(Statement(Ref("d_" + ref.name, ref.subscripts), "add", value))
     return tuple(lines)

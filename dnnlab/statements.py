@@ -84,6 +84,12 @@ class Statement:
         return tuple(dict.fromkeys(node for node in walk(self.value) if isinstance(node, Ref)))
 
     @property
+    def reads(self) -> tuple[Ref, ...]:
+        """The tensor elements whose values are computed with: `refs` without those that only look up an index."""
+        values = walk(self.value, subscripts=False)
+        return tuple(dict.fromkeys(node for node in values if isinstance(node, Ref)))
+
+    @property
     def indices(self) -> tuple[str, ...]:
         """The loop indices: those of the target first, then the reducing ones.
 
@@ -94,11 +100,27 @@ class Statement:
         return tuple(dict.fromkeys(name for ref in (self.target, *self.refs) for name in ref_indices(ref)))
 
     @property
+    def settings(self) -> tuple[str, ...]:
+        """Settings such as `stride` in the subscripts."""
+        refs = (self.target, *self.refs)
+        return tuple(dict.fromkeys(name for ref in refs for name in subscript_settings(ref)))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name that can be bound to a number: indices, settings and plain numbers."""
+        return frozenset((*self.indices, *self.settings, *self.scalars))
+
+    @property
     def scalars(self) -> tuple[str, ...]:
         """Names of plain numbers the right-hand side uses."""
         return tuple(
             dict.fromkeys(node.name for node in walk(self.value, subscripts=False) if isinstance(node, Scalar))
         )
+
+
+def is_setting(name: str) -> bool:
+    """True for `stride`, `pad`, `dilation`, `offset` and forms such as `stride_y`."""
+    return name.split("_")[0] in SETTINGS
 
 
 def walk(node: Node, subscripts: bool = True) -> Iterator[Node]:
@@ -116,11 +138,6 @@ def fold(node: Node, leaf: Callable[[Number | Scalar | Ref], T], apply: Callable
     if isinstance(node, Apply):
         return apply(node.op, [fold(arg, leaf, apply) for arg in node.args])
     return leaf(node)
-
-
-def is_setting(name: str) -> bool:
-    """True for `stride`, `pad`, `dilation`, `offset` and forms such as `stride_y`."""
-    return name.split("_")[0] in SETTINGS
 
 
 def ref_indices(ref: Ref) -> tuple[str, ...]:

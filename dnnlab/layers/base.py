@@ -1,0 +1,231 @@
+"""What every layer of the catalogue shares: it is a frozen record of its dimensions and options, and a
+program of lines; every cost is asked of the program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from typing import Any, ClassVar, Self, dataclass_transform
+
+from sympy import Symbol
+
+from ..errors import ExtentError, ShapeError, quote
+from ..inplace import Verdict, in_place
+from ..notation import Dim, dimension, lecture, product, ratio, symbol
+from ..program import Program
+
+Shape = tuple[Dim, ...]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def catalogued(cls: type[Any]) -> Any:
+    """A layer class is a frozen dataclass with keyword-only fields; `Layer` writes its repr."""
+    return dataclass(frozen=True, kw_only=True, repr=False)(cls)
+
+
+def dim(name: str) -> Any:
+    """A dimension that is the symbol of that name until it is bound."""
+    return dataclasses.field(default=symbol(name), metadata={"dimension": True})
+
+
+@catalogued
+class Layer:
+    """A layer: dimensions (symbols until bound), options, and the lines that define it.
+
+    Subclasses give `define()`, and name the dimensions of their inputs in `takes` and of their output in
+    `gives`. All counts are SymPy expressions, and Python integers once every dimension is bound.
+    """
+
+    #: Field names of the shape of each input, as a network sees it.
+    takes: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    #: Field or property names of the output's shape.
+    gives: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata.get("dimension"):
+                object.__setattr__(self, field.name, dimension(field.name, getattr(self, field.name)))
+        self.check()
+
+    def check(self) -> None:
+        """Refuse options that make no sense; subclasses override."""
+
+    def define(self) -> Program:
+        """The lines of the layer with their extents; subclasses override."""
+        raise NotImplementedError
+
+    # -- binding -----------------------------------------------------------------------------------------
+
+    def at(self, **values: object) -> Self:
+        """The same layer with some dimensions or options bound.
+
+        >>> from dnnlab import Conv2d
+        >>> Conv2d().at(n=1, k=64, c=3, h=224, w=224, r=7, s=7, stride=2).macs
+        118013952
+        """
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in values:
+            if name not in known:
+                raise ExtentError(f"{self.kind} has no {quote(name)}; it has {', '.join(known)}")
+        return dataclasses.replace(self, **values)  # type: ignore[arg-type]
+
+    def fit(self, *shapes: Shape) -> Self:
+        """The same layer with its dimensions taken from the shapes of its inputs.
+
+        Raises `ShapeError` where a dimension that is already bound differs, or the number of axes does.
+        """
+        if len(shapes) != len(self.takes):
+            raise ShapeError(f"{self.kind} takes {len(self.takes)} input(s), got {len(shapes)}")
+        bound: dict[str, Dim] = {}
+        for names, shape in zip(self.takes, shapes, strict=True):
+            expected = "(" + ", ".join(names) + ")"
+            if len(names) != len(shape):
+                raise ShapeError(f"{self.kind} takes an input {expected}, got {shape}")
+            for name, size in zip(names, shape, strict=True):
+                wanted = bound.get(name, getattr(self, name))
+                if isinstance(wanted, Symbol) and name not in bound and wanted == symbol(name):
+                    bound[name] = size
+                elif wanted != size:
+                    raise ShapeError(f"{self.kind} takes an input {expected} with {name} = {wanted}, got {shape}")
+        return self.at(**bound)
+
+    # -- the lines ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def program(self) -> Program:
+        """The lines with their extents."""
+        return self.define()
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """The lines of Python that define the layer."""
+        return self.program.statements
+
+    @property
+    def kind(self) -> str:
+        """The name of the layer's class."""
+        return type(self).__name__
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        """Shape of each input."""
+        return tuple(tuple(getattr(self, name) for name in names) for names in self.takes)
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the output."""
+        return tuple(getattr(self, name) for name in self.gives)
+
+    # -- costs -------------------------------------------------------------------------------------------
+
+    @property
+    def operations(self) -> dict[str, Dim]:
+        """Operations by kind; a multiply-accumulate is one multiply and one add."""
+        return self.program.operations
+
+    @property
+    def ops(self) -> Dim:
+        """All operations of the forward pass."""
+        return self.program.ops
+
+    @property
+    def macs(self) -> Dim:
+        """Multiply-accumulates of convolutions, linear layers and matrix products."""
+        return self.program.macs
+
+    @property
+    def parameters(self) -> Dim:
+        """Number of learned parameters."""
+        return self._total("parameter")
+
+    @property
+    def inputs(self) -> Dim:
+        """Number of input elements."""
+        return sum(product(shape) for shape in self.input_shapes)
+
+    @property
+    def activations(self) -> Dim:
+        """Number of output elements."""
+        return product(self.output_shape)
+
+    @property
+    def state(self) -> Dim:
+        """Numbers kept between steps that are not learned: running statistics, an optimizer's moments."""
+        return self._total("state")
+
+    @property
+    def traffic(self) -> Dim:
+        """Elements that must cross the memory interface at least once: inputs, parameters and output."""
+        return self.inputs + self.parameters + self.activations
+
+    def intensity(self, element_bytes: Dim = 4) -> Dim:
+        """Operations per byte of compulsory traffic (default: 4 bytes an element, fp32)."""
+        return ratio(self.ops, self.traffic * element_bytes)
+
+    @property
+    def parallelism(self) -> Dim:
+        """How many iterations of the busiest line can run at the same time."""
+        return self.busiest.parallelism
+
+    @property
+    def busiest(self) -> Any:
+        """The line with most passes (the first of several); symbols compare as if each were 97."""
+
+        def passes(nest: Any) -> Dim:
+            count = nest.iterations
+            return count if isinstance(count, int) else count.subs({s: 97 for s in count.free_symbols})
+
+        return max(self.program.nests, key=passes)
+
+    def reuse(self, tensor: str) -> Dim:
+        """How many times the layer touches each element of a tensor, on average."""
+        return sum(nest.reuse(tensor) for nest in self.program.nests if tensor in nest.references)
+
+    # -- backward ----------------------------------------------------------------------------------------
+
+    def backward(self, input_gradient: bool = True) -> Program:
+        """The adjoint lines; `input_gradient=False` as for a network's first layer."""
+        return self.program.backward(input_gradient)
+
+    @property
+    def saved(self) -> dict[str, Dim]:
+        """Tensors the backward pass reads, with their number of elements."""
+        return self.program.saved
+
+    @property
+    def in_place(self) -> Verdict:
+        """Can the output overwrite the input, and why (not)?"""
+        return in_place(self.program)
+
+    # -- showing -----------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return f"{self.kind}({', '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        lines = "\n".join(self.statements)
+        return (
+            f"<pre>{escape(lines)}</pre><p>{escape(self.kind)}: {lecture(self.ops, 'html')} operations, "
+            f"{lecture(self.macs, 'html')} MACs, {lecture(self.parameters, 'html')} parameters</p>"
+        )
+
+    def _repr_latex_(self) -> str:
+        return f"${lecture(self.ops, 'latex')}$"
+
+    def _total(self, role: str) -> Dim:
+        return sum(self.program.size(name) for name in self.program.having(role))
+
+    def read(self, lines: Any, roles: Mapping[str, str], shapes: Mapping[str, Shape], **extents: object) -> Program:
+        """`Program.read` with every dimension of the layer at hand; `extents` adds to them or overrides."""
+        known = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata.get("dimension")}
+        detached = extents.pop("detached", ())
+        return Program.read(lines, roles, shapes, detached, **{**known, **extents})  # type: ignore[arg-type]

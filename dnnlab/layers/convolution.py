@@ -1,0 +1,360 @@
+"""Convolutions: one line each; stride, padding, dilation and groups change its indices, not its idea."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..errors import ExtentError, quote
+from ..notation import Dim, ceil_div, dimension, floor_div, ratio
+from ..program import Program
+from .base import Layer, Shape, catalogued, dim
+
+Pair = Dim  # a number for both axes, or (vertical, horizontal)
+AXES = {"y": ("h", "r", 0), "x": ("w", "s", 1)}  # output index: input extent, filter extent, place in a pair
+
+
+def both(name: str, value: Pair, least: int = 1) -> tuple[Dim, Dim]:
+    """An option as (vertical, horizontal)."""
+    if isinstance(value, tuple | list):
+        if len(value) != 2:
+            raise ExtentError(f"{name} = {quote(value)}: expected one number, or a pair (vertical, horizontal)")
+        return dimension(name, value[0], least), dimension(name, value[1], least)
+    one = dimension(name, value, least)
+    return one, one
+
+
+@catalogued
+class Windowed(Layer):
+    """A filter of r x s that slides over an h x w input: what convolution and pooling share.
+
+    `padding` is "same" (output `ceil(h / stride)`; half of the `dilation * (r - 1)` border before, the rest
+    after), "valid" (no border), or the width of the border on each side.
+    """
+
+    stride: Pair = 1
+    padding: Pair | str = "same"
+    dilation: Pair = 1
+
+    def check(self) -> None:
+        both("stride", self.stride)
+        both("dilation", self.dilation)
+        if isinstance(self.padding, str):
+            if self.padding not in ("same", "valid"):
+                raise ExtentError(f"padding = {quote(self.padding)}: expected 'same', 'valid' or a number")
+        else:
+            both("padding", self.padding, 0)
+        for axis in AXES:
+            size = self.positions(axis)
+            if isinstance(size, int) and size < 1:
+                extent, filter_, _ = AXES[axis]
+                raise ExtentError(
+                    f"{self.kind}: a filter of {filter_} = {getattr(self, filter_)} does not fit into "
+                    f"{extent} = {getattr(self, extent)}; use a larger input, more padding or a smaller filter"
+                )
+
+    def border(self, axis: str) -> Dim:
+        """Width of the border before the first element of an axis ("y" or "x")."""
+        _, filter_, place = AXES[axis]
+        if self.padding == "valid":
+            return 0
+        if self.padding == "same":
+            return floor_div(both("dilation", self.dilation)[place] * (getattr(self, filter_) - 1), 2)
+        return both("padding", self.padding, 0)[place]
+
+    def positions(self, axis: str) -> Dim:
+        """Output positions along an axis."""
+        extent, filter_, place = AXES[axis]
+        size, step = getattr(self, extent), both("stride", self.stride)[place]
+        if self.padding == "same":
+            return ceil_div(size, step)
+        reach = both("dilation", self.dilation)[place] * (getattr(self, filter_) - 1)
+        return floor_div(size + 2 * self.border(axis) - reach - 1 + step, step)
+
+    @property
+    def y(self) -> Dim:
+        """Output height."""
+        return self.positions("y")
+
+    @property
+    def x(self) -> Dim:
+        """Output width."""
+        return self.positions("x")
+
+    def window(self) -> tuple[str, str, dict[str, Dim]]:
+        """Row and column subscripts of the input, and the settings they use."""
+        (row, first), (column, second) = self.slide("y", "i"), self.slide("x", "j")
+        return row, column, first | second
+
+    def slide(self, out: str, inner: str) -> tuple[str, dict[str, Dim]]:
+        """The subscript of the input for an output and a filter index, and the settings it uses.
+
+        Factors of one and borders of zero are left out; both axes share a name where they share a value.
+        """
+        _, _, place = AXES[out]
+        text, used = out, {}
+        for name, values, index in (
+            ("stride", both("stride", self.stride), out),
+            ("dilation", both("dilation", self.dilation), inner),
+        ):
+            if index == inner:
+                text += f"+{inner}"
+            if values[place] != 1:
+                label = name if values[0] == values[1] else f"{name}_{out}"
+                text += f"*{label}"
+                used[label] = values[place]
+        border = self.border(out)
+        if border != 0:
+            label = "pad" if self.border("y") == self.border("x") else f"pad_{out}"
+            text += f"-{label}"
+            used[label] = border
+        return text, used
+
+
+@catalogued
+class Conv2d(Windowed):
+    """Each of k filters of r x s x c slides over the input and sums what it sees.
+
+    n samples, k filters, c input channels, h x w input, r x s filter. `groups` splits filters and channels
+    into groups that do not see each other; `bias` adds one number a filter.
+
+    >>> conv = Conv2d(n=1)
+    >>> print(conv.statements[0])
+    out[n,k,y,x] += weight[k,c,i,j] * inp[n,c,y+i-pad_y,x+j-pad_x]
+    >>> conv.ops, conv.parameters
+    (2*c*h*k*r*s*w, c*k*r*s)
+    """
+
+    n: Dim = dim("n")
+    k: Dim = dim("k")
+    c: Dim = dim("c")
+    h: Dim = dim("h")
+    w: Dim = dim("w")
+    r: Dim = dim("r")
+    s: Dim = dim("s")
+    groups: Dim = 1
+    bias: bool = False
+
+    takes: ClassVar[tuple[tuple[str, ...], ...]] = (("n", "c", "h", "w"),)
+    gives: ClassVar[tuple[str, ...]] = ("n", "k", "y", "x")
+
+    def check(self) -> None:
+        super().check()
+        groups = dimension("groups", self.groups)
+        for name in ("k", "c"):
+            size = getattr(self, name)
+            if isinstance(size, int) and isinstance(groups, int) and size % groups:
+                raise ExtentError(f"groups = {groups} does not divide {name} = {size}")
+
+    def define(self) -> Program:
+        row, col, settings = self.window()
+        groups = dimension("groups", self.groups)
+        k, c = ratio(self.k, groups), ratio(self.c, groups)
+        g, split = ("g,", (groups,)) if groups != 1 else ("", ())
+        lines = [f"out[n,{g}k,y,x] += weight[{g}k,c,i,j] * inp[n,{g}c,{row},{col}]"]
+        shapes: dict[str, Shape] = {
+            "inp": (self.n, *split, c, self.h, self.w),
+            "weight": (*split, k, c, self.r, self.s),
+            "out": (self.n, *split, k, self.y, self.x),
+        }
+        roles = {"inp": "input", "weight": "parameter", "out": "output"}
+        if self.bias:
+            lines.append(f"out[n,{g}k,y,x] += bias[{g}k]")
+            roles["bias"] = "parameter"
+            shapes["bias"] = (*split, k)
+        return self.read(lines, roles, shapes, **settings, y=self.y, x=self.x, i=self.r, j=self.s, k=k, c=c, g=groups)
+
+
+@catalogued
+class DepthwiseConv2d(Windowed):
+    """One r x s filter for each channel: k filters, k channels, and no sum over channels.
+
+    >>> DepthwiseConv2d(n=1).ops, DepthwiseConv2d().parameters
+    (2*h*k*r*s*w, k*r*s)
+    """
+
+    n: Dim = dim("n")
+    k: Dim = dim("k")
+    h: Dim = dim("h")
+    w: Dim = dim("w")
+    r: Dim = dim("r")
+    s: Dim = dim("s")
+    bias: bool = False
+
+    takes: ClassVar[tuple[tuple[str, ...], ...]] = (("n", "k", "h", "w"),)
+    gives: ClassVar[tuple[str, ...]] = ("n", "k", "y", "x")
+
+    def define(self) -> Program:
+        row, col, settings = self.window()
+        lines = [f"out[n,k,y,x] += weight[k,i,j] * inp[n,k,{row},{col}]"]
+        roles = {"inp": "input", "weight": "parameter", "out": "output"}
+        shapes: dict[str, Shape] = {
+            "inp": (self.n, self.k, self.h, self.w),
+            "weight": (self.k, self.r, self.s),
+            "out": (self.n, self.k, self.y, self.x),
+        }
+        if self.bias:
+            lines.append("out[n,k,y,x] += bias[k]")
+            roles["bias"] = "parameter"
+            shapes["bias"] = (self.k,)
+        return self.read(lines, roles, shapes, **settings, y=self.y, x=self.x, i=self.r, j=self.s)
+
+
+@catalogued
+class PointwiseConv2d(Layer):
+    """A 1 x 1 convolution: a linear layer applied at every pixel.
+
+    >>> PointwiseConv2d(n=1).ops
+    2*c*h*k*w
+    """
+
+    n: Dim = dim("n")
+    k: Dim = dim("k")
+    c: Dim = dim("c")
+    h: Dim = dim("h")
+    w: Dim = dim("w")
+    bias: bool = False
+
+    takes: ClassVar[tuple[tuple[str, ...], ...]] = (("n", "c", "h", "w"),)
+    gives: ClassVar[tuple[str, ...]] = ("n", "k", "h", "w")
+
+    def define(self) -> Program:
+        lines = ["out[n,k,y,x] += weight[k,c] * inp[n,c,y,x]"]
+        roles = {"inp": "input", "weight": "parameter", "out": "output"}
+        if self.bias:
+            lines.append("out[n,k,y,x] += bias[k]")
+            roles["bias"] = "parameter"
+        return self.read(lines, roles, {}, y=self.h, x=self.w)
+
+
+@catalogued
+class Conv1d(Layer):
+    """A convolution along one axis: k filters of width s over c channels of length w.
+
+    >>> Conv1d(n=1, padding="valid").ops
+    2*c*k*s*(-s + w + 1)
+    """
+
+    n: Dim = dim("n")
+    k: Dim = dim("k")
+    c: Dim = dim("c")
+    w: Dim = dim("w")
+    s: Dim = dim("s")
+    stride: Dim = 1
+    padding: Dim | str = "same"
+    dilation: Dim = 1
+    groups: Dim = 1
+    bias: bool = False
+
+    takes: ClassVar[tuple[tuple[str, ...], ...]] = (("n", "c", "w"),)
+    gives: ClassVar[tuple[str, ...]] = ("n", "k", "x")
+
+    def check(self) -> None:
+        self.flat.check()
+
+    @property
+    def flat(self) -> Conv2d:
+        """The same layer as a two-dimensional convolution of height one."""
+        pad = self.padding if isinstance(self.padding, str) else (0, self.padding)
+        return Conv2d(
+            n=self.n, k=self.k, c=self.c, w=self.w, s=self.s, h=1, r=1,
+            stride=(1, self.stride), padding=pad, dilation=(1, self.dilation), groups=self.groups,
+        )  # fmt: skip
+
+    @property
+    def x(self) -> Dim:
+        """Output length."""
+        return self.flat.x
+
+    def define(self) -> Program:
+        col, settings = self.flat.slide("x", "j")
+        for name in list(settings):  # there is only one axis, so no need to name it
+            settings[name.removesuffix("_x")] = settings.pop(name)
+        col = col.replace("_x", "")
+        groups = dimension("groups", self.groups)
+        k, c = ratio(self.k, groups), ratio(self.c, groups)
+        g, split = ("g,", (groups,)) if groups != 1 else ("", ())
+        lines = [f"out[n,{g}k,x] += weight[{g}k,c,j] * inp[n,{g}c,{col}]"]
+        roles = {"inp": "input", "weight": "parameter", "out": "output"}
+        shapes: dict[str, Shape] = {"inp": (self.n, *split, c, self.w)}
+        if self.bias:
+            lines.append(f"out[n,{g}k,x] += bias[{g}k]")
+            roles["bias"] = "parameter"
+        return self.read(lines, roles, shapes, **settings, x=self.x, j=self.s, k=k, c=c, g=groups)
+
+
+@catalogued
+class ConvTranspose2d(Layer):
+    """A transposed convolution: every input pixel adds its r x s filter to the output. Its line is the
+    adjoint of a convolution's, with the strided subscript on the output.
+
+    `padding` is the width of the border cut off on each side, `output_padding` extra rows at the end.
+
+    >>> ConvTranspose2d(h=7, w=7, r=2, s=2, stride=2).output_shape
+    (n, k, 14, 14)
+    """
+
+    n: Dim = dim("n")
+    k: Dim = dim("k")
+    c: Dim = dim("c")
+    h: Dim = dim("h")
+    w: Dim = dim("w")
+    r: Dim = dim("r")
+    s: Dim = dim("s")
+    stride: Pair = 1
+    padding: Pair = 0
+    dilation: Pair = 1
+    output_padding: Pair = 0
+    bias: bool = False
+
+    takes: ClassVar[tuple[tuple[str, ...], ...]] = (("n", "c", "h", "w"),)
+    gives: ClassVar[tuple[str, ...]] = ("n", "k", "y", "x")
+
+    def check(self) -> None:
+        for axis in AXES:
+            size = self.positions(axis)
+            if isinstance(size, int) and size < 1:
+                raise ExtentError(f"{self.kind}: padding {self.padding} cuts the whole output off; use less")
+
+    def positions(self, axis: str) -> Dim:
+        """Output positions along an axis."""
+        extent, filter_, place = AXES[axis]
+        step = both("stride", self.stride)[place]
+        reach = both("dilation", self.dilation)[place] * (getattr(self, filter_) - 1)
+        cut = both("padding", self.padding, 0)[place]
+        extra = both("output_padding", self.output_padding, 0)[place]
+        return (getattr(self, extent) - 1) * step - 2 * cut + reach + extra + 1
+
+    @property
+    def y(self) -> Dim:
+        """Output height."""
+        return self.positions("y")
+
+    @property
+    def x(self) -> Dim:
+        """Output width."""
+        return self.positions("x")
+
+    def define(self) -> Program:
+        mirror = Conv2d(
+            h=self.y, w=self.x, r=self.r, s=self.s,
+            stride=self.stride, padding=self.padding, dilation=self.dilation,
+        )  # fmt: skip
+        row, col, settings = mirror.window()
+        lines = [f"out[n,k,{row},{col}] += weight[c,k,i,j] * inp[n,c,y,x]"]
+        roles = {"inp": "input", "weight": "parameter", "out": "output"}
+        shapes: dict[str, Shape] = {
+            "inp": (self.n, self.c, self.h, self.w),
+            "weight": (self.c, self.k, self.r, self.s),
+            "out": (self.n, self.k, self.y, self.x),
+        }
+        program = self.read(lines, roles, shapes, **settings, y=self.h, x=self.w, i=self.r, j=self.s)
+        if not self.bias:
+            return program
+        shift = self.read(
+            ["out[n,k,y,x] += bias[k]"], {"bias": "parameter", "out": "output"}, shapes, y=self.y, x=self.x
+        )
+        return Program(
+            program.nests + shift.nests,
+            (*program.roles, ("bias", "parameter")),
+            (*program.shapes, ("bias", (self.k,))),
+        )
