@@ -20,6 +20,21 @@ class Verdict:
         return self.possible
 
 
+def overwrites(program: Program) -> bool:
+    """May the output take the place of the first input in inference: is each output element the last to read
+    the input element it would overwrite?"""
+    inputs, outputs = program.having("input"), program.having("output")
+    if not inputs or not outputs or program.shape(inputs[0]) != program.shape(outputs[0]):
+        return False
+    writers = [nest.statement for nest in program.nests if nest.statement.target.name == outputs[0]]
+    if len(writers) != 1 or writers[0].accumulate:
+        return False
+    behind = program.nests[[nest.statement for nest in program.nests].index(writers[0]) + 1 :]
+    if any(inputs[0] in nest.references for nest in behind):
+        return False
+    return all(ref.subscripts == writers[0].target.subscripts for ref in writers[0].refs if ref.name == inputs[0])
+
+
 def in_place(program: Program) -> Verdict:
     """Can the output take the input's place and the backward pass still be computed?
 
@@ -38,13 +53,9 @@ def in_place(program: Program) -> Verdict:
     name, output = inputs[0], outputs[0]
     if program.shape(name) != program.shape(output):
         return Verdict(False, f"no: the output has another shape {program.shape(output)} than {program.shape(name)}")
-    final = [nest.statement for nest in program.nests if nest.statement.target.name == output][-1]
-    elsewhere = [
-        ref for nest in program.nests for ref in nest.statement.refs
-        if ref.name == name and nest.statement is final and ref.subscripts != final.target.subscripts
-    ]
-    if elsewhere or final.accumulate:
-        return Verdict(False, f"no: {write(final)} still reads {name} after other outputs were written")
+    if not overwrites(program):
+        final = next(n.text for n in reversed(program.nests) if n.statement.target.name == output)
+        return Verdict(False, f"no: {final} still reads {name} after other outputs were written")
     backward = program.backward()
     read = kept(backward)
     if name not in read:

@@ -235,6 +235,11 @@ class Embedding(Layer):
     gives: ClassVar[tuple[str, ...]] = TOKENS[0]
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """Token numbers carry no gradient, but they are the input."""
+        return ("ids",)
+
+    @property
     def traffic(self) -> Dim:
         """The token numbers, the rows looked up (not the whole table), and the output."""
         return self.inputs + 2 * self.activations

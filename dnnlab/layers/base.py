@@ -116,6 +116,11 @@ class Layer:
         return tuple(tuple(getattr(self, name) for name in names) for names in self.takes)
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """The tensors of the lines that stand for the inputs, in order."""
+        return self.program.having("input")
+
+    @property
     def output_shape(self) -> Shape:
         """Shape of the output."""
         return tuple(getattr(self, name) for name in self.gives)

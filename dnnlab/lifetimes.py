@@ -1,0 +1,212 @@
+"""How long tensors live: what the backward pass keeps, and the peak of activations in inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from .frameworks import INDEX, Keep, keeps
+from .inplace import overwrites
+from .layers.base import Layer
+from .networks import INPUT, Network, Node
+from .notation import Dim, largest, product
+from .quantities import bytes_of
+
+VIEWS = ("Flatten",)
+
+
+class SavedBytes(int):
+    """Bytes of activations kept for the backward pass, as an integer, with the other parts beside it.
+
+    `activations` (the number itself), `input` (the network's input), `parameters`, `buffers`, `total`, and
+    `by_layer`, the activations that each layer was the first to ask for.
+    """
+
+    input: int
+    parameters: int
+    buffers: int
+    by_layer: dict[str, int]
+
+    @classmethod
+    def of(cls, activations: int, input: int, parameters: int, buffers: int, by_layer: dict[str, int]) -> SavedBytes:
+        """Put the parts together."""
+        self = cls(activations)
+        self.input, self.parameters, self.buffers, self.by_layer = input, parameters, buffers, by_layer
+        return self
+
+    @property
+    def activations(self) -> int:
+        """Bytes of activations, masks, indices and statistics."""
+        return int(self)
+
+    @property
+    def total(self) -> int:
+        """Everything kept, parameters and input included."""
+        return int(self) + self.input + self.parameters + self.buffers
+
+    def __repr__(self) -> str:
+        return (
+            f"SavedBytes(activations={int(self)}, input={self.input}, parameters={self.parameters}, "
+            f"buffers={self.buffers})"
+        )
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """A tensor in inference: who makes it (`born`, a place in the order of layers; -1 for the input), after
+    which layer it may go (`dies`), and its number of elements."""
+
+    name: str
+    born: int
+    dies: int
+    elements: Dim
+
+
+@cache
+def _wanted(layer: Layer, framework: str | None, input_gradient: bool) -> tuple[tuple[Keep, Dim, str], ...]:
+    """Kept tensors of a layer with size and role: a framework's choice, or what the adjoint lines read."""
+    program = layer.program
+    if framework is not None:
+        kept: tuple[Keep, ...] = tuple(k for k in keeps(framework, layer.kind) if k.name in program.tensors)
+    else:
+        names = [name for name in program.tensors if name in layer.backward(input_gradient).tensors]
+        kept = tuple(Keep(name, 1 if name in ("mask", "drop") else None) for name in names)
+    return tuple((keep, program.size(keep.name), program.role(keep.name)) for keep in kept)
+
+
+def saved_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pytorch") -> SavedBytes:
+    """Bytes kept from the forward pass for the backward pass, each stored tensor counted once.
+
+    `framework` "pytorch" (CPU), "pytorch-cuda", or None for the minimum: the tensors that stand in the
+    adjoint lines. Parameters, running statistics and the network's input are counted apart; they exist anyway.
+    Raises `UnknownNameError` for a dtype or framework that is not known.
+
+    >>> from dnnlab import zoo
+    >>> zoo.alexnet(batch=1).saved_bytes()
+    SavedBytes(activations=3139072, input=602112, parameters=244361984, buffers=0)
+    """
+    width = bytes_of(dtype)
+    parts = {"activation": 0, "input": 0, "parameter": 0, "state": 0}
+    by_layer: dict[str, int] = {}
+    seen: set[tuple[str, ...]] = set()
+    for node in net.layers:
+        for keep, size, role in _wanted(node.layer, framework, node.name in net.deep):
+            storage = _storage(net, node, keep, role)
+            if storage in seen:
+                continue
+            seen.add(storage)
+            amount = size * (width if keep.element_bytes is None else keep.element_bytes)
+            part = "input" if storage == ("", INPUT) else role if role in ("parameter", "state") else "activation"
+            parts[part] += amount
+            if part == "activation":
+                by_layer[node.name] = by_layer.get(node.name, 0) + amount
+    return SavedBytes.of(parts["activation"], parts["input"], parts["parameter"], parts["state"], by_layer)
+
+
+def _storage(net: Network, node: Node, keep: Keep, role: str) -> tuple[str, ...]:
+    """What tells two kept tensors apart: the edge that made it, or the layer it is private to."""
+    if role in ("parameter", "state"):
+        return (node.shares or node.name, keep.name)
+    if not keep.copy and keep.name in node.layer.input_names:
+        return ("", source(net, node.inputs[node.layer.input_names.index(keep.name)]))
+    if not keep.copy and role == "output":
+        return ("", node.name)
+    return (node.name, keep.name, "private")
+
+
+def source(net: Network, edge: str) -> str:
+    """The edge whose storage a tensor uses: views hand on their input's."""
+    while edge != INPUT and net[edge].kind in VIEWS:
+        edge = net[edge].inputs[0]
+    return edge
+
+
+def lifetimes(net: Network) -> tuple[Lifetime, ...]:
+    """When each activation is made and when it was last needed, in inference (views own nothing)."""
+    last: dict[str, int] = {}
+    for place, node in enumerate(net.layers):
+        for edge in node.inputs:
+            last[source(net, edge)] = place
+    end = len(net.layers) - 1
+    tensors = [Lifetime(INPUT, -1, last.get(INPUT, end), product(net.input_shape))]
+    for place, node in enumerate(net.layers):
+        if node.kind not in VIEWS:
+            tensors.append(Lifetime(node.name, place, last.get(node.name, end), node.activations))
+    return tuple(tensors)
+
+
+def peak_activations(net: Network) -> Dim:
+    """The least number of elements that must be held at once in inference, the network's input included.
+
+    A tensor is dropped after its last use; an element-wise layer overwrites its input where nobody else
+    needs it; nothing but inputs and outputs of layers is stored.
+    """
+    lives = {life.name: life for life in lifetimes(net)}
+    peak: Dim = 0
+    alive: dict[str, Dim] = {INPUT: lives[INPUT].elements}
+    for place, node in enumerate(net.layers):
+        if node.kind in VIEWS:
+            continue
+        edge = source(net, node.inputs[0])
+        if overwrites(node.layer.program) and lives[edge].dies == place:
+            alive[node.name] = alive.pop(edge)
+        else:
+            alive[node.name] = node.activations
+        peak = largest(peak, sum(alive.values()))
+        for name in [name for name in alive if lives[name].dies <= place]:
+            del alive[name]
+    return peak
+
+
+def peak_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pytorch") -> Dim:
+    """The most bytes of activations alive at once in inference, the network's input apart.
+
+    "pytorch": eager semantics, as its memory tracker sees them. Batch norm makes a new tensor, ReLU and
+    additions overwrite where the network says so, max pooling allocates int64 indices beside its output even
+    when nobody asked, and the input of a block (`layer1`, `layer1.0`) is held by the caller until the block is
+    done. None: `peak_activations` in bytes, input included.
+    """
+    width = bytes_of(dtype)
+    if framework is None:
+        return peak_activations(net) * width
+    keeps(framework, "ReLU")  # refuses an unknown framework
+    home = {INPUT: INPUT}  # whose storage an edge uses
+    until = {INPUT: len(net.layers)}
+    size: dict[str, Dim] = {}
+    for place, node in enumerate(net.layers):
+        same = node.in_place or node.kind in (*VIEWS, "Dropout")
+        home[node.name] = home[node.inputs[0]] if same else node.name
+        if not same:
+            size[node.name] = node.activations * width
+        for edge in (node.name, *node.inputs):
+            until[home[edge]] = max(until.get(home[edge], 0), place)
+    for edge, place in _held(net).items():
+        until[home[edge]] = max(until[home[edge]], place)
+    order = {node.name: place for place, node in enumerate(net.layers)}
+    peak: Dim = 0
+    for place, node in enumerate(net.layers):
+        alive = [name for name in size if order[name] <= place <= until[name]]
+        extra = node.activations * INDEX if node.kind == "MaxPool2d" else 0
+        peak = largest(peak, sum(size[name] for name in alive) + extra)
+    return peak
+
+
+def _held(net: Network) -> dict[str, int]:
+    """Tensors that enter a block from outside, and the place of the block's last layer."""
+    ends: dict[str, int] = {}
+    for place, node in enumerate(net.layers):
+        for block in _blocks(node.name):
+            ends[block] = place
+    held: dict[str, int] = {}
+    for node in net.layers:
+        for block in _blocks(node.name):
+            for edge in node.inputs:
+                if not edge.startswith(block + "."):
+                    held[edge] = max(held.get(edge, 0), ends[block])
+    return held
+
+
+def _blocks(name: str) -> list[str]:
+    """`layer1.0.conv1` lies in `layer1` and in `layer1.0`."""
+    parts = name.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts))]
