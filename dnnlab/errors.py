@@ -44,6 +44,9 @@ def quote(given: object, limit: int = 60) -> str:
     >>> quote("a" * 100, 10)
     "'aaaaaaaaa…'"
     """
-    text = given if isinstance(given, str) else repr(given)
+    try:
+        text = given if isinstance(given, str) else repr(given)
+    except ValueError:  # Python refuses to print an integer of more than 4300 digits
+        text = f"a huge {type(given).__name__}"
     short = text if len(text) <= limit else text[: limit - 1] + "…"
     return repr(short) if isinstance(given, str) else short

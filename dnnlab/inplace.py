@@ -57,7 +57,7 @@ def in_place(program: Program) -> Verdict:
         final = next(n.text for n in reversed(program.nests) if n.statement.target.name == output)
         return Verdict(False, f"no: {final} still reads {name} after other outputs were written")
     backward = program.backward()
-    read = kept(backward)
+    read = kept(nest.statement for nest in backward.nests)
     if name not in read:
         line = next((n.text for n in reversed(backward.nests) if n.statement.target.name == "d_" + name), "")
         what = f"reads {output}, not {name}" if output in read else f"does not read {name}"

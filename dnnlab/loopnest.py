@@ -123,6 +123,19 @@ class LoopNest:
             self, "given_shapes", tuple((name, tuple(dims)) for name, dims in (shapes or {}).items() if name in read)
         )
 
+    def like(
+        self, statement: Statement, shapes: Mapping[str, tuple[Dim, ...]], bound: Mapping[str, Dim]
+    ) -> LoopNest:
+        """A nest of another statement over extents and shapes that have been checked already."""
+        nest = object.__new__(LoopNest)
+        names = (*statement.settings, *(name for name in statement.scalars if name in bound))
+        object.__setattr__(nest, "statement", statement)
+        object.__setattr__(nest, "extents", tuple((name, bound[name]) for name in statement.indices))
+        object.__setattr__(nest, "settings", tuple((name, bound[name]) for name in names))
+        read = nest.references
+        object.__setattr__(nest, "given_shapes", tuple((n, dims) for n, dims in shapes.items() if n in read))
+        return nest
+
     def __repr__(self) -> str:
         bound = "".join(f", {name}={value}" for name, value in (*self.extents, *self.settings) if str(value) != name)
         return f"LoopNest({self.text!r}{bound})"

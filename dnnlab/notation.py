@@ -7,6 +7,7 @@ bound layer costs plain integers and an unbound one costs formulas.
 from __future__ import annotations
 
 import ast
+import operator
 import re
 from collections.abc import Iterable
 from fractions import Fraction
@@ -18,7 +19,7 @@ import sympy
 from sympy import Expr, Integer, Symbol
 
 from .errors import ExtentError, ReadError, quote
-from .reader import BINARY, MAX_DEGREE, MAX_EXPONENT, MAX_LITERAL, MAX_NESTING, read_tree
+from .reader import BINARY, MAX_DEGREE, MAX_EXPONENT, MAX_LITERAL, MAX_NESTING, NAME, read_tree, shown
 
 Dim = Any  # int | sympy.Expr: SymPy's own operators are untyped
 #: Functions of a formula (not of a statement): name -> SymPy class or function.
@@ -30,6 +31,9 @@ FORMULA_FUNCTIONS: dict[str, Any] = {
     "sqrt": sympy.sqrt,
     "log2": lambda x: sympy.log(x, 2),
 }
+#: The lecture's signs, and what a keyboard has for them.
+SPELLINGS = dict.fromkeys("·×⋅∙", "*") | {"^": "**", "−": "-", "⌈": "ceil(", "⌉": ")", "⌊": "floor(", "⌋": ")"}
+MAX_ARGUMENTS = 24  # of all functions of a formula together: SymPy compares those of a max pair by pair
 #: The lecture's order of factors; the number stands after k, and r s and w h stand close together.
 ORDER = ["n", "k", "#", "r", "s", "w", "h", "c"]
 PAIRS = (("r", "s"), ("w", "h"))
@@ -111,12 +115,15 @@ def dimension(name: str, value: object, least: int = 1) -> Dim:
             raise ExtentError(f"{name} = {quote(value)}: expected a whole number of at least {least}")
         return value
     whole: object = settle(value) if isinstance(value, Expr) else value
-    if not isinstance(whole, bool) and hasattr(whole, "__index__"):
-        whole = int(whole.__index__())  # NumPy integers are welcome
+    if not isinstance(whole, bool):
+        try:
+            whole = operator.index(whole)  # type: ignore[arg-type]  # NumPy integers are welcome
+        except TypeError:
+            whole = None
     if isinstance(whole, bool) or not isinstance(whole, int) or whole < least:
         raise ExtentError(f"{name} = {quote(value)}: expected a whole number of at least {least}")
     if whole > MAX_LITERAL:
-        raise ExtentError(f"{name} = {whole:.3e}: at most {MAX_LITERAL:.0e} is accepted")
+        raise ExtentError(f"{name} = {quote(whole, 24)}: at most {MAX_LITERAL:.0e} is accepted")
     return whole
 
 
@@ -124,7 +131,8 @@ def read_formula(text: str, names: Iterable[str] | None = None) -> Expr:
     """Read a formula such as `k·2·rs·wh·c` as data; nothing is evaluated.
 
     `names` declares the symbols that may stand in it (None: any); a run of declared one-letter names such
-    as `rs` is their product. Raises `ReadError`, which quotes the text and says what is allowed.
+    as `rs` is their product. What `lecture` writes as text is read back. Raises `ReadError`, which
+    quotes the text and says what is allowed.
 
     >>> read_formula("k·2·rs·wh·c", "krswhc")
     2*c*h*k*r*s*w
@@ -132,11 +140,12 @@ def read_formula(text: str, names: Iterable[str] | None = None) -> Expr:
     ceiling(h/2)**2
     """
     declared = None if names is None else list(names)
-    spelled = text
-    if isinstance(text, str):
-        spelled = re.sub("[·×⋅∙]", "*", text).replace("^", "**").replace("−", "-")
+    spelled = "".join(SPELLINGS.get(char, char) for char in text) if isinstance(text, str) else text
     tree = read_tree(spelled, "eval")
     assert isinstance(tree, ast.Expression)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    if sum(len(call.args) for call in calls) > MAX_ARGUMENTS:
+        raise ReadError(f"in {quote(text, 200)}: its functions have more than {MAX_ARGUMENTS} arguments together")
     return _formula(tree.body, text, declared, 0)[0]
 
 
@@ -151,9 +160,14 @@ def _formula(node: ast.expr, text: str, names: list[str] | None, level: int) -> 
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         if not abs(node.value) <= MAX_LITERAL:
             raise refuse(f"a number is too large; at most {MAX_LITERAL:.0e} is read")
+        if 0 < abs(node.value) < 1 / MAX_LITERAL:
+            raise refuse(f"a number is too small; at least {1 / MAX_LITERAL:.0e} is read")
         return sympy.Rational(str(node.value)), 1
     if isinstance(node, ast.Name):
-        return _named(node, names, refuse), 1
+        value = _named(node, text, names, refuse)
+        if not value.is_Symbol and len(node.id) > MAX_DEGREE:
+            raise refuse(f"more than {MAX_DEGREE} factors")
+        return value, 1 if value.is_Symbol else len(node.id)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         inner, degree = _formula(node.operand, text, names, level + 1)
         return (-inner if isinstance(node.op, ast.USub) else inner), degree
@@ -183,21 +197,28 @@ def _formula(node: ast.expr, text: str, names: list[str] | None, level: int) -> 
         args = [_formula(arg, text, names, level + 1) for arg in node.args]
         if node.func.id == "log2" and args[0][0].is_nonpositive:
             raise refuse("log2 needs a positive argument")
-        value = FORMULA_FUNCTIONS[node.func.id](*(arg for arg, _ in args))
-        if not value.is_extended_real and value.is_number:
+        if node.func.id == "sqrt" and args[0][0].is_negative:
+            raise refuse("sqrt needs an argument that is not negative")
+        try:
+            value = FORMULA_FUNCTIONS[node.func.id](*(arg for arg, _ in args))
+        except (ValueError, ArithmeticError):  # numbers so close that SymPy cannot tell which is larger
+            raise refuse(f"the arguments of {node.func.id}() are too close to an edge to be told apart") from None
+        if value.is_extended_real is False or (value.is_number and not value.is_finite):
             raise refuse("the value is not a real number")
         return value, max(degree for _, degree in args)
     raise refuse(
-        f"{quote(ast.unparse(node))} is not allowed; a formula is made of names, numbers, + - * / ** and "
+        f"{shown(text, node)} is not allowed; a formula is made of names, numbers, + - * / ** and "
         f"{', '.join(FORMULA_FUNCTIONS)}"
     )
 
 
-def _named(node: ast.Name, names: list[str] | None, refuse: Any) -> Expr:
+def _named(node: ast.Name, text: str, names: list[str] | None, refuse: Any) -> Expr:
     """A declared symbol, or the product of declared one-letter symbols."""
     if names is None:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,31}", node.id):
+        if not re.fullmatch(NAME, node.id):
             raise refuse(f"{quote(node.id)} is not a name: use letters, digits and _, at most 32")
+        if node.id in FORMULA_FUNCTIONS:
+            raise refuse(f"{node.id!r} is a function; call it as {node.id}(...)")
         return symbol(node.id)
     if node.id in names:
         return symbol(node.id)
@@ -207,7 +228,20 @@ def _named(node: ast.Name, names: list[str] | None, refuse: Any) -> Expr:
 
     near = get_close_matches(node.id, names, 1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise refuse(f"unknown name {quote(node.id)} at column {node.col_offset + 1}{hint}; allowed: {', '.join(names)}")
+    raise refuse(f"unknown name {quote(node.id)} at column {_column(text, node)}{hint}; allowed: {', '.join(names)}")
+
+
+def _column(text: str, node: ast.Name) -> int:
+    """Where a name stands in the text as it was typed: `^` was read as two signs, and Python counts bytes."""
+    place = len(text) - len(text.lstrip())
+    line = text.strip().splitlines()[node.lineno - 1] if node.lineno > 1 else text.strip()
+    width = 0
+    for char in line:
+        if width >= node.col_offset:
+            break
+        width += len(SPELLINGS.get(char, char).encode())
+        place += 1
+    return place + 1
 
 
 def lecture(value: Dim, style: str = "text") -> str:
@@ -222,7 +256,14 @@ def lecture(value: Dim, style: str = "text") -> str:
     """
     if style not in ("text", "latex", "html"):
         raise ReadError(f"style {style!r}: expected 'text', 'latex' or 'html'")
-    return _Printer(style).show(sympy.sympify(value) if not isinstance(value, Fraction) else sympy.Rational(value))
+    expr = sympy.Rational(value) if isinstance(value, Fraction) else sympy.sympify(value)
+    if expr.has(sympy.log):
+        expr = expr.replace(sympy.log, lambda x: sympy.log(x) if x == 2 else _Log2(x) * sympy.log(2))
+    return _Printer(style).show(expr)
+
+
+class _Log2(sympy.Function):
+    """`log2`, which SymPy knows as a quotient of natural logarithms; it lives while a formula is printed."""
 
 
 class _Printer:
@@ -232,61 +273,63 @@ class _Printer:
         "text": {"ceiling": ("⌈", "⌉"), "floor": ("⌊", "⌋")},
         "latex": {"ceiling": (r"\lceil ", r" \rceil"), "floor": (r"\lfloor ", r" \rfloor")},
     }
+    LOG2 = {"text": "log2", "latex": r"\log_2", "html": "log<sub>2</sub>"}
 
     def __init__(self, style: str) -> None:
         self.style = style
         self.dot = r" \cdot " if style == "latex" else " · "
+        self.minus = "-" if style == "latex" else "−"
 
     def show(self, expr: Expr) -> str:
         if expr.is_Add:
-            terms = sorted(expr.args, key=lambda t: (t.is_number, -len(t.free_symbols), self._rank_name(t)))
+            terms = sorted(expr.args, key=lambda t: (t.is_number, -len(t.free_symbols), self._rank(t)))
             text = self.show(terms[0])
             for term in terms[1:]:
                 shown = self.show(term)
-                text += f" − {shown[1:]}" if shown.startswith("−") else f" + {shown}"
-            return text.replace("−", "-") if self.style == "latex" else text
+                text += f" {self.minus} {shown[1:]}" if shown.startswith(self.minus) else f" + {shown}"
+            return text
         if expr.is_Mul or expr.is_Pow or expr.is_Rational:
             top, bottom = expr.as_numer_denom()
-            if bottom != 1:
-                if self.style == "latex":
-                    sign, top = ("-", -top) if top.could_extract_minus_sign() else ("", top)
-                    return rf"{sign}\frac{{{self.show(top)}}}{{{self.show(bottom)}}}"
-                return f"{self._wrapped(top)} / {self._wrapped(bottom, deep=True)}"
-            return self._product(expr)
+            if bottom == 1:
+                return self._product(expr)
+            if self.style == "latex":
+                sign, top = ("-", -top) if top.could_extract_minus_sign() else ("", top)
+                return rf"{sign}\frac{{{self.show(top)}}}{{{self.show(bottom)}}}"
+            over = f"({self.show(bottom)})" if bottom.is_Add or bottom.is_Mul else self.show(bottom)
+            return f"({self.show(top)}) / {over}" if top.is_Add else f"{self.show(top)} / {over}"
         return self._atom(expr)
 
     def _product(self, expr: Expr) -> str:
         number, rest = expr.as_coeff_Mul()
-        powers = dict(rest.as_powers_dict()) if rest != 1 else {}
-        powers = {base: exponent for base, exponent in powers.items() if base != 1}
+        powers = {base: exponent for base, exponent in rest.as_powers_dict().items() if base != 1}
+        factors = []
         for a, b in PAIRS:
-            first, second = symbol(a), symbol(b)
-            if powers.get(first, 0) == 1 and powers.get(second, 0) == 1:
-                del powers[second]
-        paired = {symbol(a): a + b for a, b in PAIRS if rest.has(symbol(b)) and symbol(b) not in powers}
-        factors = [(self._rank_name(base), self._power(base, exp, paired)) for base, exp in powers.items()]
-        sign = "−" if number < 0 else ""
+            if powers.get(symbol(a)) == powers.get(symbol(b)) == 1:
+                del powers[symbol(a)], powers[symbol(b)]
+                factors.append(((ORDER.index(a), a), f"<i>{a}{b}</i>" if self.style == "html" else a + b))
+        factors += [(self._rank(base), self._power(base, exponent)) for base, exponent in powers.items()]
         if abs(number) != 1 or not factors:
-            factors.append(((ORDER.index("#"), ""), self._number(abs(number))))
-        return sign + self.dot.join(text for _, text in sorted(factors))
+            factors.append(((ORDER.index("#"), ""), str(abs(number))))
+        return self.minus * bool(number < 0) + self.dot.join(text for _, text in sorted(factors))
 
-    def _rank_name(self, base: Expr) -> tuple[int, str]:
+    def _rank(self, base: Expr) -> tuple[int, str]:
         name = str(base)
         return (ORDER.index(name) if name in ORDER else len(ORDER), name)
 
-    def _power(self, base: Expr, exponent: Expr, paired: dict[Expr, str]) -> str:
-        if base in paired:
-            return paired[base] if self.style != "html" else f"<i>{paired[base]}</i>"
-        shown = f"({self.show(base)})" if base.is_Add else self._atom(base)
+    def _power(self, base: Expr, exponent: Expr) -> str:
+        if exponent.is_Rational and exponent.q == 2:
+            inner = self.show(base)
+            shown = rf"\sqrt{{{inner}}}" if self.style == "latex" else f"sqrt({inner})"
+            exponent = Integer(exponent.p)
+        else:
+            plain = base.is_Symbol or base.is_Function or (base.is_Integer and base >= 0)
+            shown = self._atom(base) if plain else f"({self.show(base)})"
         if exponent == 1:
             return shown
         power = self.show(exponent)
-        return {"text": f"{shown}^{power}", "latex": f"{shown}^{{{power}}}", "html": f"{shown}<sup>{power}</sup>"}[
-            self.style
-        ]
-
-    def _number(self, number: Expr) -> str:
-        return str(number)
+        if self.style == "text":
+            return f"{shown}^{power}" if exponent.is_Integer else f"{shown}^({power})"
+        return f"{shown}^{{{power}}}" if self.style == "latex" else f"{shown}<sup>{power}</sup>"
 
     def _atom(self, expr: Expr) -> str:
         if expr.is_Symbol:
@@ -296,21 +339,16 @@ class _Printer:
             if self.style == "latex" and len(name) > 1:
                 return r"\mathrm{" + name.replace("_", r"\_") + "}"
             return name
-        if expr.is_Number:
-            return self._number(expr)
-        if expr.is_Add or expr.is_Mul or expr.is_Pow:
-            return self.show(expr)
+        if not expr.args:
+            return str(expr)
         name = type(expr).__name__
-        fences = self.FENCES["latex" if self.style == "latex" else "text"].get(name)
         inner = ", ".join(self.show(arg) for arg in sorted(expr.args, key=str))
+        fences = self.FENCES["latex" if self.style == "latex" else "text"].get(name)
         if fences:
             return fences[0] + inner + fences[1]
-        name = name.lower()
-        return (rf"\{name}" if self.style == "latex" else name) + f"({inner})"
-
-    def _wrapped(self, expr: Expr, deep: bool = False) -> str:
-        shown = self.show(expr)
-        return f"({shown})" if expr.is_Add or (deep and (expr.is_Mul or expr.is_Add)) else shown
+        if isinstance(expr, _Log2):
+            return f"{self.LOG2[self.style]}({inner})"
+        return ("\\" if self.style == "latex" else "") + f"{name.lower()}({inner})"
 
 
 def latex_display(value: Dim) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from html import escape
 
 from .calculus import slopes, substitute, through_output
@@ -134,31 +134,9 @@ class Program:
     # -- the backward pass -------------------------------------------------------------------------------
 
     @cached_property
-    def active(self) -> frozenset[str]:
-        """Tensors that depend on an input or a parameter, and so carry a gradient."""
-        found = set(self.having("input", "parameter"))
-        for nest in self.nests:
-            if found & {ref.name for ref in nest.statement.refs}:
-                found.add(nest.statement.target.name)
-        return frozenset(found - set(self.detached) - set(self.having("constant", "state")))
-
-    @cached_property
-    def choices(self) -> tuple[bool, ...]:
-        """For each line: is the backward pass written through its output rather than its input?
-
-        It is where that leaves less to keep: the element it no longer needs is then needed by no line.
-        """
-        chosen = [False] * len(self.nests)
-        for place, nest in enumerate(self.nests):
-            found = through_output(nest.statement)
-            if found is None or nest.statement.target.name not in self.active:
-                continue
-            before = kept(self._adjoint(tuple(chosen), self.active))
-            after = kept(self._adjoint(tuple(flag or at == place for at, flag in enumerate(chosen)), self.active))
-            alone = len(nest.statement.reads) == 1
-            if found.element.name not in after and (len(after) < len(before) or (alone and len(after) == len(before))):
-                chosen[place] = True
-        return tuple(chosen)
+    def outline(self) -> Outline:
+        """The lines and roles without their extents: all that differentiation needs."""
+        return Outline(tuple(nest.statement for nest in self.nests), self.roles, self.detached)
 
     def backward(self, input_gradient: bool = True) -> Program:
         """The adjoint lines, last line first: for each `T += f(a, b)` one `d_a += d_T * df/da` for each
@@ -168,55 +146,123 @@ class Program:
         layer does. Raises `DnnlabError` for an update in place (an optimizer), which has no backward pass.
         """
         wanted = self.having("parameter", *(["input"] if input_gradient else []))
-        return self._adjoint(self.choices, frozenset(wanted))
-
-    def _adjoint(self, choices: tuple[bool, ...], wanted: frozenset[str] | tuple[str, ...]) -> Program:
+        lines = backward_lines(self.outline, frozenset(wanted))
         shapes = {name: self.shape(name) for name in self.tensors}
         shapes |= {"d_" + name: shape for name, shape in shapes.items()}
-        undone = {
-            found.element: found.inverse
-            for nest, chosen in zip(self.nests, choices, strict=True)
-            if chosen and (found := through_output(nest.statement)) and found.inverse
-        }
-        lines: list[tuple[LoopNest, bool]] = []
-        for nest, by_output in zip(reversed(self.nests), reversed(choices), strict=True):
-            if nest.statement.target.name not in self.active:
-                continue
-            for statement in adjoint_lines(nest.statement, by_output):
-                if statement.target.name.removeprefix("d_") in self.active:
-                    for element, inverse in undone.items():
-                        statement = substitute(statement, element, inverse)
-                    bound = {**dict(nest.extents), **dict(nest.settings)}
-                    extents = {name: value for name, value in bound.items() if name in statement.names}
-                    lines.append((LoopNest(statement, shapes=shapes, **extents), is_mac(nest.statement)))
-        live = {"d_" + name for name in wanted}
-        useful: list[tuple[LoopNest, bool]] = []
-        for nest, mac in reversed(lines):
-            if nest.statement.target.name in live:
-                live |= {ref.name for ref in nest.statement.refs if ref.name.startswith("d_")}
-                useful.insert(0, (nest, mac))
-        used = {name for nest, _ in useful for name in nest.references}
+        bound: dict[str, Dim] = {}
+        for nest in self.nests:
+            bound |= nest.extents
+            bound |= nest.settings
+        nests = []
+        for line in lines:
+            own = self.nests[line.source]
+            nests.append(own.like(line.statement, shapes, {**bound, **dict(own.extents), **dict(own.settings)}))
+        used = {name for nest in nests for name in nest.references}
         roles = {name: ("constant" if self.role(name) != "parameter" else "parameter") for name in self.tensors}
         roles |= {"d_" + name: "input" for name in self.having("output")}
-        roles |= {"d_" + name: "output" for name in wanted if self.role(name) in ("input", "parameter")}
+        roles |= {"d_" + name: "output" for name in wanted}
         return Program(
-            tuple(nest for nest, _ in useful),
+            tuple(nests),
             tuple((name, role) for name, role in roles.items() if name in used),
             tuple((name, shape) for name, shape in shapes.items() if name in used),
-            mac_lines=tuple(mac for _, mac in useful),
+            mac_lines=tuple(line.mac for line in lines),
         )
 
     @property
     def saved(self) -> dict[str, Dim]:
         """What the backward pass needs kept: every tensor its lines read that is not a gradient, with its
         number of elements. Parameters are among them."""
-        return {name: self.size(name) for name in kept(self.backward())}
+        lines = backward_lines(self.outline, frozenset(self.having("parameter", "input")))
+        return {name: self.size(name) for name in kept(line.statement for line in lines)}
 
 
-def kept(backward: Program) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Outline:
+    """The lines of a program, the roles of its tensors, and the locals through which no gradient flows."""
+
+    statements: tuple[Statement, ...]
+    roles: tuple[tuple[str, str], ...]
+    detached: tuple[str, ...]
+
+    @cached_property
+    def active(self) -> frozenset[str]:
+        """Tensors that depend on an input or a parameter, and so carry a gradient."""
+        roles = dict(self.roles)
+        found = {name for name, role in roles.items() if role in ("input", "parameter")}
+        for statement in self.statements:
+            if any(ref.name in found for ref in statement.reads):
+                found.add(statement.target.name)
+        still = {name for name, role in roles.items() if role in ("constant", "state")}
+        return frozenset(found - still - set(self.detached))
+
+
+@dataclass(frozen=True)
+class AdjointLine:
+    """An adjoint line, the place of the forward line it comes from, and whether that one is a MAC."""
+
+    statement: Statement
+    source: int
+    mac: bool
+
+
+def kept(lines: Iterable[Statement]) -> tuple[str, ...]:
     """Tensors of the forward pass that adjoint lines read."""
-    names = (name for nest in backward.nests for name in nest.references)
+    names = (ref.name for line in lines for ref in (*line.refs, *line.target.subscripts) if isinstance(ref, Ref))
     return tuple(dict.fromkeys(name for name in names if not name.startswith("d_")))
+
+
+@cache
+def backward_lines(outline: Outline, wanted: frozenset[str]) -> tuple[AdjointLine, ...]:
+    """The adjoint lines of a program that the gradients of the `wanted` tensors need."""
+    return _adjoint(outline, _choices(outline), wanted)
+
+
+@cache
+def _choices(outline: Outline) -> tuple[bool, ...]:
+    """For each line: is the backward pass written through its output rather than its input?
+
+    It is where that leaves less to keep: the element it no longer needs is then needed by no line.
+    """
+    chosen = [False] * len(outline.statements)
+
+    def needed(choices: list[bool]) -> tuple[str, ...]:
+        return kept(line.statement for line in _adjoint(outline, tuple(choices), outline.active))
+
+    for place, statement in enumerate(outline.statements):
+        found = through_output(statement)
+        if found is None or statement.target.name not in outline.active:
+            continue
+        before = needed(chosen)
+        after = needed([flag or at == place for at, flag in enumerate(chosen)])
+        alone = len(statement.reads) == 1
+        if found.element.name not in after and (len(after) < len(before) or (alone and len(after) == len(before))):
+            chosen[place] = True
+    return tuple(chosen)
+
+
+def _adjoint(outline: Outline, choices: tuple[bool, ...], wanted: frozenset[str]) -> tuple[AdjointLine, ...]:
+    undone = {
+        found.element: found.inverse
+        for statement, chosen in zip(outline.statements, choices, strict=True)
+        if chosen and (found := through_output(statement)) and found.inverse
+    }
+    lines: list[AdjointLine] = []
+    for place in reversed(range(len(outline.statements))):
+        forward = outline.statements[place]
+        if forward.target.name not in outline.active:
+            continue
+        for line in adjoint_lines(forward, choices[place]):
+            if line.target.name.removeprefix("d_") in outline.active:
+                for element, inverse in undone.items():
+                    line = substitute(line, element, inverse)
+                lines.append(AdjointLine(line, place, is_mac(forward)))
+    live = {"d_" + name for name in wanted}
+    useful: list[AdjointLine] = []
+    for found_line in reversed(lines):  # leave out what no wanted gradient depends on
+        if found_line.statement.target.name in live:
+            live |= {ref.name for ref in found_line.statement.refs if ref.name.startswith("d_")}
+            useful.insert(0, found_line)
+    return tuple(useful)
 
 
 def adjoint_lines(statement: Statement, by_output: bool = False) -> tuple[Statement, ...]:

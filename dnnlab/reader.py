@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from functools import lru_cache
 
 from .errors import ReadError, quote
 from .statements import (
@@ -31,6 +32,7 @@ MAX_NESTING = 40  # brackets, and levels of the tree
 MAX_LITERAL = 10**18  # a petabyte is 10**15; nothing in a course is larger
 MAX_EXPONENT = 16
 MAX_DEGREE = 64  # of powers of powers; keeps (k**16)**16 from growing without end
+NAME = r"[A-Za-z][A-Za-z0-9_]{0,31}"
 
 BINARY = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.Pow: "power"}
 
@@ -64,6 +66,11 @@ def read_tree(text: str, mode: str) -> ast.AST:
                         f"does not know") from None
 
 
+def shown(text: str, node: ast.AST) -> str:
+    """The part of the text a node was read from, for a message; `ast.unparse` would recurse without bound."""
+    return quote(ast.get_source_segment(text.strip(), node) or text)
+
+
 def read_statement(text: str) -> Statement:
     """Read one line such as `out[n,k] += weight[k,c] * inp[n,c]`.
 
@@ -73,6 +80,13 @@ def read_statement(text: str) -> Statement:
     >>> read_statement("out[i] = max(inp[i], 0)").target.name
     'out'
     """
+    if not isinstance(text, str):
+        raise ReadError(f"expected a line of text, got {quote(text)}; write it between quotes")
+    return _read_statement(text)
+
+
+@lru_cache(maxsize=4096)
+def _read_statement(text: str) -> Statement:
     module = read_tree(text, "exec")
     assert isinstance(module, ast.Module)
     reader = _Reader(text)
@@ -111,13 +125,20 @@ class _Reader:
     def target(self, node: ast.expr) -> Ref:
         if not isinstance(node, ast.Subscript):
             raise self.error("the left side must be a tensor element such as out[n,k]")
-        return self.ref(node, 0)
+        return self.ref(node, level=1)
+
+    def name(self, name: str) -> str:
+        if not re.fullmatch(NAME, name):
+            raise self.error(f"{quote(name)} is not a name: use letters, digits and _, at most 32")
+        if name in FUNCTIONS:
+            raise self.error(f"{name!r} is a function; choose another name, or call it as {name}(...)")
+        return name
 
     def ref(self, node: ast.Subscript, level: int) -> Ref:
         if not isinstance(node.value, ast.Name):
-            raise self.error(f"{ast.unparse(node.value)!r} cannot be indexed; write name[i,j]")
-        if node.value.id in FUNCTIONS or is_setting(node.value.id):
-            raise self.error(f"{node.value.id!r} is not a tensor; choose another name")
+            raise self.error(f"{shown(self.text, node.value)} cannot be indexed; write name[i,j]")
+        if is_setting(self.name(node.value.id)):
+            raise self.error(f"{node.value.id!r} is a setting of an index, not a tensor; choose another name")
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if not parts:
             raise self.error(f"{node.value.id}[] needs at least one index")
@@ -131,7 +152,7 @@ class _Reader:
         tree = self.node(node, level, in_subscript=True)
         if self.degree(tree) > 1:
             raise self.error(
-                f"index {ast.unparse(node)!r} is not affine: an index may be scaled by a number or a setting "
+                f"index {shown(self.text, node)} is not affine: an index may be scaled by a number or a setting "
                 f"({', '.join(SETTINGS)}) and added, as in y*stride+i-pad, but indices are not multiplied"
             )
         return tree
@@ -149,9 +170,7 @@ class _Reader:
         if isinstance(node, ast.Constant):
             return self.number(node.value, in_subscript)
         if isinstance(node, ast.Name):
-            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", node.id) or len(node.id) > 32:
-                raise self.error(f"{quote(node.id)} is not a name: use letters, digits and _, at most 32")
-            return Scalar(node.id)
+            return Scalar(self.name(node.id))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             inner = self.node(node.operand, level + 1, in_subscript)
             return Number(-inner.value) if isinstance(inner, Number) else Apply("negate", (inner,))
@@ -162,7 +181,7 @@ class _Reader:
         if isinstance(node, ast.Call) and not in_subscript:
             return self.call(node, level)
         raise self.error(
-            f"{quote(ast.unparse(node))} is not allowed here; "
+            f"{shown(self.text, node)} is not allowed here; "
             + (
                 "an index is made of names, integers, + - and *"
                 if in_subscript
@@ -181,18 +200,31 @@ class _Reader:
 
     def binary(self, node: ast.BinOp, op: str, level: int, in_subscript: bool) -> Node:
         if in_subscript and op in ("divide", "power"):
-            raise self.error(f"index {ast.unparse(node)!r} is not affine: only + - and * are allowed in an index")
+            raise self.error(f"index {shown(self.text, node)} is not affine: only + - and * are allowed in an index")
         left = self.node(node.left, level + 1, in_subscript)
         right = self.node(node.right, level + 1, in_subscript)
         if op == "power":
             if not (isinstance(right, Number) and isinstance(right.value, int) and 2 <= right.value <= 8):
                 raise self.error("a power has a whole exponent from 2 to 8, such as inp[i]**2; use sqrt, exp, log")
+            if self.power(Apply(op, (left, right))) > MAX_DEGREE:
+                raise self.error(f"powers of powers go up to {MAX_DEGREE}")
         return Apply(op, (left, right))
 
+    def power(self, node: Node) -> int:
+        """The degree of a value in its leaves, so that ((x**8)**8)**8 is refused before somebody computes it."""
+        if not isinstance(node, Apply):
+            return 1
+        degrees = [self.power(arg) for arg in node.args]
+        if node.op == "power":
+            exponent = node.args[1]
+            assert isinstance(exponent, Number)
+            return degrees[0] * int(exponent.value)
+        return sum(degrees) if node.op in ("multiply", "divide") else max(degrees)
+
     def call(self, node: ast.Call, level: int) -> Node:
-        name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in FUNCTIONS:
-            raise self.error(f"{quote(name)} cannot be called; allowed: {', '.join(FUNCTIONS)}")
+            raise self.error(f"{shown(self.text, node.func)} cannot be called; allowed: {', '.join(FUNCTIONS)}")
         arity = FUNCTIONS[name]
         if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
             raise self.error(f"{name}() takes plain arguments only")

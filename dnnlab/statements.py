@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TypeVar
 
 #: What a statement may call, and how many arguments each takes (None: two or more).
@@ -78,18 +78,25 @@ class Statement:
     accumulate: str | None
     value: Node
 
-    @property
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:  # caches ask for it again and again, and a tree is slow to hash
+        return hash((self.target, self.accumulate, self.value))
+
+    @cached_property
     def refs(self) -> tuple[Ref, ...]:
         """Every tensor element the right-hand side reads, once each, in order of appearance."""
         return tuple(dict.fromkeys(node for node in walk(self.value) if isinstance(node, Ref)))
 
-    @property
+    @cached_property
     def reads(self) -> tuple[Ref, ...]:
         """The tensor elements whose values are computed with: `refs` without those that only look up an index."""
         values = walk(self.value, subscripts=False)
         return tuple(dict.fromkeys(node for node in values if isinstance(node, Ref)))
 
-    @property
+    @cached_property
     def indices(self) -> tuple[str, ...]:
         """The loop indices: those of the target first, then the reducing ones.
 
@@ -99,18 +106,18 @@ class Statement:
         """
         return tuple(dict.fromkeys(name for ref in (self.target, *self.refs) for name in ref_indices(ref)))
 
-    @property
+    @cached_property
     def settings(self) -> tuple[str, ...]:
         """Settings such as `stride` in the subscripts."""
         refs = (self.target, *self.refs)
         return tuple(dict.fromkeys(name for ref in refs for name in subscript_settings(ref)))
 
-    @property
+    @cached_property
     def names(self) -> frozenset[str]:
         """Every name that can be bound to a number: indices, settings and plain numbers."""
         return frozenset((*self.indices, *self.settings, *self.scalars))
 
-    @property
+    @cached_property
     def scalars(self) -> tuple[str, ...]:
         """Names of plain numbers the right-hand side uses."""
         return tuple(
@@ -213,7 +220,8 @@ def write(node: Node | Statement) -> str:
 def _write(node: Node, tight: bool) -> tuple[str, int]:
     """Text and precedence; `tight` leaves out spaces, as in subscripts."""
     if isinstance(node, Number):
-        return (f"({node.value})", 5) if node.value < 0 else (str(node.value), 5)
+        text = str(node.value)
+        return (f"({text})" if text.startswith("-") else text), 5  # -0.0 is not below zero, yet has a sign
     if isinstance(node, Scalar):
         return node.name, 5
     if isinstance(node, Ref):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from html import escape
 from typing import Any, ClassVar, Self, dataclass_transform
 
@@ -97,8 +97,8 @@ class Layer:
 
     @cached_property
     def program(self) -> Program:
-        """The lines with their extents."""
-        return self.define()
+        """The lines with their extents; equal layers share one."""
+        return _program(self)
 
     @property
     def statements(self) -> tuple[str, ...]:
@@ -234,3 +234,8 @@ class Layer:
         known = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata.get("dimension")}
         detached = extents.pop("detached", ())
         return Program.read(lines, roles, shapes, detached, **{**known, **extents})  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=4096)
+def _program(layer: Layer) -> Program:
+    return layer.define()
