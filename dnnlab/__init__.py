@@ -1,6 +1,7 @@
 """dnnlab: what deep networks cost, derived from one line of Python per layer."""
 
 from . import zoo
+from .bounds import LayerTime, NetworkTime, Roofline, crossing, on, roofline, upgrades
 from .hardware import Device, Memory, device, devices, energy, memories
 from .layers import *
 from .loopnest import LoopNest

@@ -15,6 +15,7 @@ from sympy import Symbol
 
 from ..errors import ExtentError, ShapeError, quote
 from ..inplace import Verdict, in_place
+from ..loopnest import LoopNest
 from ..notation import Dim, dimension, lecture, product, ratio, symbol
 from ..program import Program
 
@@ -173,18 +174,17 @@ class Layer:
 
     @property
     def parallelism(self) -> Dim:
-        """How many iterations of the busiest line can run at the same time."""
-        return self.busiest.parallelism
+        """How many iterations of the busiest line can run at the same time (0 for a view)."""
+        return self.busiest.parallelism if self.program.nests else 0
 
     @property
-    def busiest(self) -> Any:
-        """The line with most passes (the first of several); symbols compare as if each were 97."""
+    def busiest(self) -> LoopNest:
+        """The line with most passes, of several the most parallel; symbols compare as if each were 97."""
 
-        def passes(nest: Any) -> Dim:
-            count = nest.iterations
+        def size(count: Dim) -> Dim:
             return count if isinstance(count, int) else count.subs({s: 97 for s in count.free_symbols})
 
-        return max(self.program.nests, key=passes)
+        return max(self.program.nests, key=lambda nest: (size(nest.iterations), size(nest.parallelism)))
 
     def reuse(self, tensor: str) -> Dim:
         """How many times the layer touches each element of a tensor, on average."""

@@ -1,0 +1,364 @@
+"""Time on a device, and who waits for whom: memory-, compute- or I/O-bound, layer by layer.
+
+Two engines work on a layer: arithmetic needs `operations / peak rate`, memory needs `traffic / bandwidth`.
+With overlap the slower one sets the time and stalls the other; without it they take turns. Traffic is
+compulsory here: inputs, parameters and output cross the memory interface once each, which holds where the
+working tile fits on the chip. Times are best cases: peak rates, no overhead, element-wise work as fast as
+matrix products.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import sympy
+
+from .errors import DnnlabError, ExtentError, quote
+from .hardware import Device
+from .layers.base import Layer
+from .loopnest import LoopNest
+from .networks import Network, Node
+from .notation import Dim, ceil_div, is_number, symbol
+from .quantities import bytes_of, show
+from .tables import Column, Table
+
+#: Two engines within ten per cent of each other are called balanced.
+BALANCED = 1.1
+Work = Layer | Node | LoopNest
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """What one layer asks of a device, and what that takes. Times in seconds; formulas while symbols are open.
+
+    `io` is the time its parameters take to arrive from the disk or host they are kept in (0: they are in the
+    external memory).
+    """
+
+    name: str
+    kind: str
+    device: Device = field(repr=False)
+    dtype: str
+    overlap: bool
+    macs: Dim
+    ops: Dim
+    bytes: Dim
+    parallelism: Dim
+    compute: Dim
+    memory: Dim
+    io: Dim = 0
+
+    @property
+    def engines(self) -> dict[str, Dim]:
+        """Seconds that each engine is busy."""
+        return {"compute": self.compute, "memory": self.memory} | ({"I/O": self.io} if self.io != 0 else {})
+
+    @property
+    def total(self) -> Dim:
+        """Seconds in all: the slowest engine with overlap, the sum without."""
+        times = list(self.engines.values())
+        if not self.overlap:
+            return sum(times)
+        return max(times) if all(_known(t) for t in times) else sympy.Max(*times)
+
+    @property
+    def bound(self) -> str:
+        """The engine that sets the time: "compute", "memory", "I/O", "balanced" (within 10 %), or "nothing"
+        for a layer that neither computes nor moves anything. Raises `ExtentError` while symbols are open."""
+        slow, first, second = self._ranking()
+        if first == 0:
+            return "nothing"
+        return "balanced" if first <= BALANCED * second else slow
+
+    @property
+    def margin(self) -> float:
+        """How many times longer the slowest engine is busy than the next (at least 1)."""
+        _, first, second = self._ranking()
+        return 1.0 if first == 0 else math.inf if second == 0 else first / second
+
+    @property
+    def stalled(self) -> str | None:
+        """Who waits: in a memory-bound layer the arithmetic ("compute"), in a compute-bound one "memory"."""
+        return {"memory": "compute", "compute": "memory", "I/O": "compute"}.get(self.bound)
+
+    @property
+    def intensity(self) -> float:
+        """Operations per byte of traffic."""
+        self._ranking()
+        return float(self.ops / self.bytes) if self.bytes else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Operations a second that the layer reaches at best."""
+        self._ranking()
+        return float(self.ops / self.total) if self.total else 0.0
+
+    @property
+    def rounds(self) -> Dim | None:
+        """How many rounds the device's lanes need for one independent iteration each; None if unknown."""
+        return None if self.device.lanes is None else ceil_div(self.parallelism, int(self.device.lanes))
+
+    @property
+    def utilisation(self) -> float | None:
+        """Share of the lanes that have work, the last round included: a layer with 100 independent outputs
+        fills 100 of 128 lanes. None where the number of lanes is not known."""
+        rounds = self.rounds
+        if rounds is None or not is_number(rounds) or not rounds:
+            return None
+        return float(self.parallelism / (rounds * self.device.require("lanes")))
+
+    @property
+    def fits_on_chip(self) -> bool | None:
+        """Do all tensors of the layer fit on the chip at once? (None: its size is not known.)"""
+        return None if self.device.on_chip is None else bool(self.bytes <= self.device.on_chip)
+
+    def sentence(self) -> str:
+        """The verdict in words.
+
+        >>> from dnnlab import Linear, device
+        >>> print(on(Linear(n=1, c=4096, k=4096), device("h100-sxm")).sentence())
+        Linear is memory-bound: moving 33.6 MB takes 10 µs, the arithmetic only 33.9 ns, so it waits.
+        """
+        compute, memory = show(self.compute, "s"), show(self.memory, "s")
+        moved = show(self.bytes, "B")
+        return self.name + {
+            "memory": f" is memory-bound: moving {moved} takes {memory}, the arithmetic only {compute}, so it waits.",
+            "compute": f" is compute-bound: the arithmetic takes {compute}, moving {moved} only {memory}, "
+            f"so memory waits.",
+            "I/O": f" is I/O-bound: its parameters take {show(self.io, 's')} to arrive, longer than the {memory} for "
+            f"memory and the {compute} of arithmetic.",
+            "balanced": f" is balanced: arithmetic ({compute}) and memory ({memory}) take about as long.",
+            "nothing": " computes nothing and moves nothing.",
+        }[self.bound]
+
+    def _ranking(self) -> tuple[str, float, float]:
+        if not all(_known(time) for time in self.engines.values()):
+            names = sorted({str(s) for t in self.engines.values() for s in getattr(t, "free_symbols", ())})
+            raise ExtentError(f"{self.name}: who waits depends on {', '.join(names)}; bind them with .at(...) first")
+        (slow, first), (_, second), *_ = sorted(self.engines.items(), key=lambda item: -item[1])
+        return slow, float(first), float(second)
+
+
+@dataclass(frozen=True)
+class NetworkTime:
+    """A network on a device: one `LayerTime` a layer. A bound is told for each layer, never one for all."""
+
+    name: str
+    device: Device = field(repr=False)
+    dtype: str
+    overlap: bool
+    layers: tuple[LayerTime, ...]
+
+    @cached_property
+    def compute(self) -> Dim:
+        """Seconds of arithmetic, all layers."""
+        return sum(layer.compute for layer in self.layers)
+
+    @cached_property
+    def memory(self) -> Dim:
+        """Seconds of memory traffic, all layers."""
+        return sum(layer.memory for layer in self.layers)
+
+    @cached_property
+    def total(self) -> Dim:
+        """Seconds in all: the layers run one after the other."""
+        return sum(layer.total for layer in self.layers)
+
+    @property
+    def bound(self) -> dict[str, str]:
+        """What each layer is bound by."""
+        return {layer.name: layer.bound for layer in self.layers}
+
+    @property
+    def stalled(self) -> dict[str, str | None]:
+        """Who waits in each layer."""
+        return {layer.name: layer.stalled for layer in self.layers}
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the time spent in layers of each bound, largest first."""
+        times: Counter[str] = Counter()
+        for layer in self.layers:
+            times[layer.bound] += layer.total
+        return {bound: time / self.total for bound, time in times.most_common() if time}
+
+    def sentence(self) -> str:
+        """The verdict in words: how the time divides between kinds of layers."""
+        counts = Counter(layer.bound for layer in self.layers)
+        parts = [
+            f"{counts[bound]} {bound}{'' if bound == 'balanced' else '-bound'} "
+            f"layer{'s' if counts[bound] > 1 else ''} take{'' if counts[bound] > 1 else 's'} {share:.0%}"
+            for bound, share in self.shares.items()
+        ]
+        return f"{self.name} takes {show(self.total, 's')} at best: {', '.join(parts)} of it."
+
+    def table(self) -> Table:
+        """A row for each layer, and the totals."""
+        columns = (
+            Column("name", "layer"),
+            Column("kind", "kind"),
+            Column("macs", "MACs", show=_count),
+            Column("ops", "operations", show=_count),
+            Column("bytes", "traffic", "B"),
+            Column("intensity", "operations/byte", show=lambda x: f"{x:.1f}"),
+            Column("compute", "compute", "s"),
+            Column("memory", "memory", "s"),
+            Column("total", "time", "s"),
+            Column("bound", "bound by"),
+            Column("margin", "margin", show=lambda x: "∞" if x == math.inf else f"{x:.1f}×"),
+            Column("utilisation", "lanes in use", show=lambda x: f"{x:.0%}"),
+        )
+        rows = [tuple(getattr(layer, column.key) for column in columns) for layer in self.layers]
+        sums = tuple(sum(getattr(layer, key) for layer in self.layers) for key in ("macs", "ops", "bytes"))
+        total = ("total", "", *sums, None, self.compute, self.memory, self.total, None, None, None)
+        title = f"{self.name} on {self.device.name}, {self.dtype}"
+        return Table(columns, (*rows, total), title=title, note=self.sentence())
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
+
+
+def _count(value: object) -> str:
+    """A count with its thousands apart: 118 013 952."""
+    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else str(value)
+
+
+def _known(value: Dim) -> bool:
+    return not getattr(value, "free_symbols", ())
+
+
+def on(
+    work: Work | Network,
+    device: Device,
+    dtype: str = "fp16",
+    overlap: bool = True,
+    parameters_from: str | None = None,
+) -> LayerTime | NetworkTime:
+    """What a layer, a loop nest or a network takes on a device.
+
+    `dtype` sets both the peak rate and the bytes of an element. `parameters_from` ("link" or "disk") says that
+    parameters come from the host's memory or the disk, which adds an I/O engine. Raises `UnknownNameError` for
+    a dtype the device has no rate for, `ExtentError` where a figure it needs is not known.
+
+    >>> from dnnlab import Conv2d, device
+    >>> time = on(Conv2d(n=8, k=64, c=64, h=56, w=56, r=3, s=3), device("h100-sxm"))
+    >>> time.bound, time.stalled, round(time.margin, 2)
+    ('balanced', None, 1.04)
+    """
+    if not isinstance(device, Device):
+        raise DnnlabError(f"expected a device, got {quote(device)}; use device('h100-sxm') or Device(...)")
+    if isinstance(work, Network):
+        layers = tuple(_layer(node, device, dtype, overlap, parameters_from) for node in work.layers)
+        return NetworkTime(work.name, device, dtype, overlap, layers)
+    if not isinstance(work, Layer | Node | LoopNest):
+        raise DnnlabError(f"expected a layer, a loop nest or a network, got {quote(work)}")
+    return _layer(work, device, dtype, overlap, parameters_from)
+
+
+def _layer(work: Work, device: Device, dtype: str, overlap: bool, parameters_from: str | None) -> LayerTime:
+    width, rate, bandwidth = bytes_of(dtype), device.rate(dtype), device.require("bandwidth")
+    if isinstance(work, LoopNest):
+        name = kind = work.text
+        elements: Dim = sum(work.size(tensor) for tensor in work.references)
+        parameters: Dim = 0
+    else:
+        name, kind, elements, parameters = getattr(work, "name", work.kind), work.kind, work.traffic, work.parameters
+    io: Dim = 0
+    if parameters_from is not None:
+        io = parameters * width / _way(device, parameters_from)
+    parallelism = work.parallelism
+    return LayerTime(
+        name, kind, device, dtype, overlap, work.macs, work.ops, elements * width, parallelism,
+        work.ops / rate, elements * width / bandwidth, io,
+    )  # fmt: skip
+
+
+def _way(device: Device, place: str) -> float:
+    """Bandwidth of the way from where the parameters are kept."""
+    if place == "link":
+        return device.require("link")
+    if place == "disk":
+        if device.disk is None or device.disk.bandwidth is None:
+            raise ExtentError(f"{device.name} has no disk; give it one: device.with_disk('2 TB', '7 GB/s')")
+        return device.disk.bandwidth
+    raise ExtentError(f"parameters_from = {quote(place)}: expected 'link' (the host's memory), 'disk' or None")
+
+
+def upgrades(work: Work | Network, device: Device, dtype: str = "fp16", overlap: bool = True) -> dict[str, float]:
+    """How many times faster the work gets when one resource of the device is doubled, and when both are.
+
+    >>> from dnnlab import Linear, device
+    >>> upgrades(Linear(n=1, c=4096, k=4096), device("h100-sxm"))
+    {'compute': 1.0, 'bandwidth': 2.0, 'both': 2.0}
+    """
+    before = on(work, device, dtype, overlap).total
+    changed = {
+        "compute": device.scaled(compute=2),
+        "bandwidth": device.scaled(bandwidth=2),
+        "both": device.scaled(compute=2, bandwidth=2),
+    }
+    return {name: float(before / on(work, other, dtype, overlap).total) for name, other in changed.items()}
+
+
+def crossing(layer: Layer, device: Device, dtype: str, name: str) -> Dim | None:
+    """The value of a dimension at which arithmetic and memory take equally long, solved by SymPy.
+
+    For a linear layer and `name="n"`: the batch at which it stops being memory-bound. None where no positive
+    value balances the two (the layer is bound by one side whatever the dimension).
+
+    >>> from dnnlab import Linear, device
+    >>> round(crossing(Linear(c=4096, k=4096), device("h100-sxm"), "fp16", "n"))
+    345
+    """
+    unknown_ = symbol(name)
+    open_layer = layer.at(**{name: unknown_})
+    time = on(open_layer, device, dtype)
+    assert isinstance(time, LayerTime)
+    # the exact ratio of the two figures: floats would leave SymPy with rounded coefficients
+    balance = sympy.Rational(device.rate(dtype)) / sympy.Rational(device.require("bandwidth"))
+    value = sympy.Dummy(positive=True)  # the crossing need not be a whole number
+    equation = (time.ops - time.bytes * balance).subs(unknown_, value)
+    solutions = sympy.solve(equation, value)
+    if not solutions:
+        return None
+    return solutions[0] if solutions[0].free_symbols else float(solutions[0])
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """The two roofs of a device and the layers under them.
+
+    `rate` is the flat roof in operations a second, `bandwidth` the slope in bytes a second, `ridge` where they
+    meet, in operations a byte.
+    """
+
+    rate: float
+    bandwidth: float
+    points: tuple[LayerTime, ...]
+
+    @property
+    def ridge(self) -> float:
+        """Operations per byte at which the roofs meet."""
+        return self.rate / self.bandwidth
+
+    def roof(self, intensity: float) -> float:
+        """The most operations a second at a given intensity."""
+        return min(self.rate, intensity * self.bandwidth)
+
+
+def roofline(work: Work | Network, device: Device, dtype: str = "fp16") -> Roofline:
+    """Roofline data of a layer or of each layer of a network that does arithmetic (Williams et al. 2009).
+
+    >>> from dnnlab import device, zoo
+    >>> data = roofline(zoo.lenet5(), device("t4"), "fp32")
+    >>> round(data.ridge, 1), all(point.rate <= data.roof(point.intensity) * 1.0001 for point in data.points)
+    (25.3, True)
+    """
+    time = on(work, device, dtype)
+    layers = time.layers if isinstance(time, NetworkTime) else (time,)
+    return Roofline(device.rate(dtype), device.require("bandwidth"), tuple(t for t in layers if t.ops != 0))
+
+
