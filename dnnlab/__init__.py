@@ -1,11 +1,105 @@
-"""dnnlab: what deep networks cost, derived from one line of Python per layer."""
+"""dnnlab: what deep networks cost, derived from one line of Python per layer.
+
+    >>> from dnnlab import Conv2d, device, on
+    >>> conv = Conv2d(n=1)
+    >>> conv.ops
+    2*c*h*k*r*s*w
+    >>> on(conv.at(k=64, c=3, h=224, w=224, r=7, s=7, stride=2), device("h100-sxm")).bound
+    'memory'
+"""
 
 from . import zoo
 from .bounds import LayerTime, NetworkTime, Roofline, crossing, on, roofline, upgrades
+from .errors import DnnlabError
 from .hardware import Device, Memory, device, devices, energy, memories
-from .layers import *
+from .layers import (
+    GELU,
+    SGD,
+    Adam,
+    AdaptiveAvgPool2d,
+    Add,
+    AddEmbedding,
+    AvgPool2d,
+    BatchedLinear,
+    BatchNorm2d,
+    Concatenate,
+    Conv1d,
+    Conv2d,
+    ConvTranspose2d,
+    DepthwiseConv2d,
+    Dropout,
+    Embedding,
+    FeedForward,
+    Flatten,
+    GlobalAvgPool2d,
+    HardSwish,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    MaxPool2d,
+    Momentum,
+    MultiHeadAttention,
+    Multiply,
+    PointwiseConv2d,
+    PReLU,
+    ReLU,
+    ReLU6,
+    RMSNorm,
+    RotaryEmbedding,
+    ScaledDotProductAttention,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+)
 from .loopnest import LoopNest
 from .networks import Builder, Network
+from .notation import lecture, read_formula, symbol
 from .program import Program
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Builder", "Device", "DnnlabError", "Layer", "LayerTime", "LoopNest", "Memory", "Network", "NetworkTime",
+    "Program", "Roofline", "crossing", "device", "devices", "energy", "lecture", "memories", "on", "read_formula",
+    "roofline", "symbol", "upgrades", "zoo",
+    "Conv2d",
+    "DepthwiseConv2d",
+    "PointwiseConv2d",
+    "Conv1d",
+    "ConvTranspose2d",
+    "Linear",
+    "BatchedLinear",
+    "MaxPool2d",
+    "AvgPool2d",
+    "AdaptiveAvgPool2d",
+    "GlobalAvgPool2d",
+    "BatchNorm2d",
+    "LayerNorm",
+    "RMSNorm",
+    "ReLU",
+    "ReLU6",
+    "LeakyReLU",
+    "PReLU",
+    "Sigmoid",
+    "Tanh",
+    "HardSwish",
+    "GELU",
+    "SiLU",
+    "Softmax",
+    "Dropout",
+    "Embedding",
+    "AddEmbedding",
+    "RotaryEmbedding",
+    "Add",
+    "Multiply",
+    "Concatenate",
+    "Flatten",
+    "ScaledDotProductAttention",
+    "MultiHeadAttention",
+    "FeedForward",
+    "SGD",
+    "Momentum",
+    "Adam",
+]  # fmt: skip

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from .calculus import witness
 from .program import Program, kept
-from .statements import write
 
 
 @dataclass(frozen=True)

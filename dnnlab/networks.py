@@ -132,9 +132,16 @@ class Network:
             shapes = node.layer.input_shapes
             rows.append(
                 Row(
-                    node.name, node.kind, shapes[0] if shapes else (), node.output_shape,
-                    node.parameters, macs, ops, backward_macs, backward_ops,
-                )  # fmt: skip
+                    node.name,
+                    node.kind,
+                    shapes[0] if shapes else (),
+                    node.output_shape,
+                    node.parameters,
+                    macs,
+                    ops,
+                    backward_macs,
+                    backward_ops,
+                )
             )
         return tuple(rows)
 
@@ -143,7 +150,7 @@ class Network:
         columns = (
             Column("name", "layer"),
             Column("kind", "kind"),
-            Column("output_shape", "output", show=lambda shape: " × ".join(map(str, shape))),
+            Column("output_shape", "output", show=_shape),
             Column("parameters", "parameters"),
             Column("macs", "MACs"),
             Column("ops", "operations"),
@@ -218,6 +225,10 @@ class Network:
         from .receptive import receptive_field
 
         return receptive_field(self, name)
+
+
+def _shape(shape: Any) -> str:
+    return " × ".join(map(str, shape))
 
 
 class Builder:

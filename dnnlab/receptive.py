@@ -45,11 +45,12 @@ def reach(layer: Layer) -> tuple[tuple[Dim, Dim], tuple[Dim, Dim]] | None:
     for nest in layer.program.nests:
         for ref in nest.references.get("inp", ()):
             axes = nest.subscripts(ref)[-2:]
-            outputs = {name for ref_ in (nest.statement.target,) for f in nest.subscripts(ref_) if f for name, _ in f.terms}
+            target = [form for form in nest.subscripts(nest.statement.target) if form]
+            outputs = {name for form in target for name, _ in form.terms}
             if len(nest.subscripts(ref)) < 4 or not all(axes):
                 continue
-            if any(len(form.terms) > 1 for form in nest.subscripts(nest.statement.target)[-2:] if form):
-                raise DnnlabError(f"{layer.kind} scatters its input, so its receptive field differs from pixel to pixel")
+            if any(len(form.terms) > 1 for form in target[-2:]):
+                raise DnnlabError(f"{layer.kind} scatters its input: its receptive field differs from pixel to pixel")
             found = []
             for form in axes:
                 assert form is not None
@@ -57,9 +58,9 @@ def reach(layer: Layer) -> tuple[tuple[Dim, Dim], tuple[Dim, Dim]] | None:
                 inner = sum(a * (nest.extent[name] - 1) for name, a in form.terms if name not in outputs)
                 found.append((1 + inner, step[0] if step else 0))
             if all(step for _, step in found):
-                steps.append((found[0], found[1]))  # type: ignore[arg-type]
+                steps.append((found[0], found[1]))
     if steps:
-        return steps[-1]  # type: ignore[return-value]
+        return steps[-1]
     return ((1, 1), (1, 1)) if layer.output_shape[-2:] == shapes[0][-2:] else None
 
 

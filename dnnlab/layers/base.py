@@ -72,7 +72,7 @@ class Layer:
         for name in values:
             if name not in known:
                 raise ExtentError(f"{self.kind} has no {quote(name)}; it has {', '.join(known)}")
-        return dataclasses.replace(self, **values)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **values)
 
     def fit(self, *shapes: Shape) -> Self:
         """The same layer with its dimensions taken from the shapes of its inputs.

@@ -249,7 +249,9 @@ class Concatenate(Layer):
         return (self.n, sum(self.parts), *rest)
 
     def define(self) -> Program:
-        lines, roles, offset, extents = [], {}, 0, {}
+        lines, roles = [], {}
+        offset: Dim = 0
+        extents: dict[str, Dim] = {}
         for place, part in enumerate(self.parts):
             shift = f"offset_{place}+" if place else ""
             lines.append(f"out[n,{shift}c{place},i] = inp{place}[n,c{place},i]")

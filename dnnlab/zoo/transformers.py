@@ -73,7 +73,8 @@ def gpt2_small(batch: Dim = 1, length: Dim = 1024) -> Network:
         name = f"h.{place}"
         norm = build.add(f"{name}.ln_1", LayerNorm(), x)
         parts = [
-            build.add(f"{name}.attn.{part}", BatchedLinear(k=768, bias=True), norm) for part in ("query", "key", "value")
+            build.add(f"{name}.attn.{part}", BatchedLinear(k=768, bias=True), norm)
+            for part in ("query", "key", "value")
         ]
         build.add(f"{name}.attn.core", ScaledDotProductAttention(a=12, causal=True, dropout=True), *parts)
         build.add(f"{name}.attn.proj", BatchedLinear(k=768, bias=True))
