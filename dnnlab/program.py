@@ -6,19 +6,19 @@ numbers, running statistics); `output` is the result; anything else that is writ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from html import escape
 
 from .calculus import slopes, substitute, through_output
-from .errors import DnnlabError, ReadError
+from .errors import DnnlabError, ReadError, ShapeError
 from .loopnest import LoopNest
-from .notation import Dim, product
+from .notation import Dim, largest, product, smallest
 from .reader import read_statement
 from .statements import Apply, Node, Number, Ref, Statement, is_mac, write
 
-ROLES = ("input", "parameter", "constant", "output", "state")
+Region = tuple[tuple[Dim, Dim], ...]  # (start, stop) for each axis
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,47 @@ class Program:
     def size(self, tensor: str) -> Dim:
         """Number of elements of a tensor."""
         return product(self.shape(tensor))
+
+    # -- dependencies ------------------------------------------------------------------------------------
+
+    def needs(self, region: Sequence[tuple[Dim, Dim] | None]) -> dict[str, Region]:
+        """Which part of each given tensor must be ready before a region of the output can be computed.
+
+        `region` holds `(start, stop)` for each axis of the output, or None for the whole axis. The lines are
+        followed backwards, so what a local tensor needs is included: one number of a softmax needs its row.
+
+        >>> softmax = Program.read(
+        ...     ["total[n] += exp(inp[n,c])", "out[n,c] = exp(inp[n,c]) / total[n]"],
+        ...     {"inp": "input", "out": "output"}, n=4, c=10)
+        >>> softmax.needs([(2, 3), (0, 1)])
+        {'inp': ((2, 3), (0, 10))}
+        """
+        output = self.having("output")[0]
+        shape = self.shape(output)
+        if len(region) != len(shape):
+            raise ShapeError(f"{output!r} has {len(shape)} axes {shape}, but the region names {len(region)}")
+        wanted: dict[str, Region] = {
+            output: tuple((0, size) if part is None else part for part, size in zip(region, shape, strict=True))
+        }
+        for nest in reversed(self.nests):
+            target = nest.statement.target
+            if target.name not in wanted:
+                continue
+            tile = {}
+            for form, part in zip(nest.subscripts(target), wanted[target.name], strict=True):
+                # an axis that mixes indices (a scattered output) may take any of their values
+                if form is not None and len(form.terms) == 1 and form.terms[0][1] == 1:
+                    name, extent = form.terms[0][0], nest.extent[form.terms[0][0]]
+                    start, stop = part[0] - form.constant, part[1] - form.constant
+                    tile[name] = (largest(0, start), smallest(extent, stop))
+            if any(isinstance(stop - start, int) and stop <= start for start, stop in tile.values()):
+                continue  # this line writes another part of the tensor
+            for name, part in nest.needs(tile).items():
+                before = wanted.get(name, part)
+                wanted[name] = tuple(
+                    (smallest(a, c), largest(b, d)) for (a, b), (c, d) in zip(before, part, strict=True)
+                )
+        return {name: part for name, part in wanted.items() if self.role(name) not in ("local", "output")}
 
     # -- the backward pass -------------------------------------------------------------------------------
 

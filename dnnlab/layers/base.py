@@ -190,6 +190,17 @@ class Layer:
         """How many times the layer touches each element of a tensor, on average."""
         return sum(nest.reuse(tensor) for nest in self.program.nests if tensor in nest.references)
 
+    def needs(self, *region: tuple[Dim, Dim] | None) -> dict[str, Any]:
+        """Which part of each input and parameter must be ready before a region of the output: `(start, stop)`
+        for each axis, None for a whole axis.
+
+        >>> from dnnlab import Conv2d
+        >>> conv = Conv2d(n=1, k=8, c=3, h=32, w=32, r=3, s=3)
+        >>> conv.needs(None, None, (8, 16), None)["inp"]
+        ((0, 1), (0, 3), (7, 17), (0, 32))
+        """
+        return self.program.needs(region)
+
     # -- backward ----------------------------------------------------------------------------------------
 
     def backward(self, input_gradient: bool = True) -> Program:
