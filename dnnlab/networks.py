@@ -93,7 +93,7 @@ class Network:
         """
         build = Builder(name, *input_shape)
         for place, item in enumerate(layers):
-            label, layer = item if isinstance(item, tuple) else (f"{place}.{item.kind.lower()}", item)
+            label, layer = item if isinstance(item, tuple) else (f"{place}.{type(item).__name__.lower()}", item)
             build.add(label, layer)
         return cls(name, build.input_shape, build.network().layers)
 
@@ -255,6 +255,8 @@ class Builder:
 
         Raises `ShapeError` naming both layers and both shapes where they do not fit.
         """
+        if not isinstance(layer, Layer):
+            raise DnnlabError(f"{self.name}: {quote(name)} should be a layer such as ReLU(), got {quote(layer)}")
         if name in self.shapes or not name:
             raise DnnlabError(f"{self.name}: the name {quote(name)} is taken or empty; give each layer its own")
         inputs = inputs or (self.last,)
@@ -268,7 +270,7 @@ class Builder:
             fitted = layer.fit(*shapes)
         except DnnlabError as error:
             given = ", ".join(f"{source!r} gives {shape}" for source, shape in zip(inputs, shapes, strict=True))
-            raise ShapeError(f"{self.name}: layer {name!r} does not fit: {given}, but {error}") from None
+            raise ShapeError(f"{self.name}: layer {name!r} does not fit: {given}. {error}") from None
         self.nodes.append(Node(name, fitted, tuple(inputs), in_place, shares))
         self.shapes[name] = fitted.output_shape
         return name

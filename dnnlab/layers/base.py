@@ -7,16 +7,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, wraps
 from html import escape
 from typing import Any, ClassVar, Self, dataclass_transform
 
+import sympy
 from sympy import Symbol
 
-from ..errors import ExtentError, ShapeError, quote
+from ..errors import ExtentError, ShapeError, unknown
 from ..inplace import Verdict, in_place
 from ..loopnest import LoopNest
-from ..notation import Dim, dimension, lecture, product, ratio, symbol
+from ..notation import Dim, dimension, is_number, lecture, product, ratio, symbol
 from ..program import Program
 
 Shape = tuple[Dim, ...]
@@ -24,8 +25,25 @@ Shape = tuple[Dim, ...]
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def catalogued(cls: type[Any]) -> Any:
-    """A layer class is a frozen dataclass with keyword-only fields; `Layer` writes its repr."""
-    return dataclass(frozen=True, kw_only=True, repr=False)(cls)
+    """A layer class is a frozen dataclass with keyword-only fields; `Layer` writes its repr.
+
+    Its constructor refuses names it does not know with a `DnnlabError` that lists the ones it does.
+    """
+    made = dataclass(frozen=True, kw_only=True, repr=False)(cls)
+    build = made.__init__
+
+    @wraps(build)
+    def checked(self: Any, *values: object, **named: object) -> None:
+        known = [field.name for field in dataclasses.fields(self)]
+        if values:
+            raise ExtentError(f"{cls.__name__} takes its dimensions by name, such as {known[-1]}=...; got {values}")
+        for name in named:
+            if name not in known:
+                raise unknown(f"dimension or option of {cls.__name__}", name, known)
+        build(self, **named)
+
+    made.__init__ = checked
+    return made
 
 
 def dim(name: str) -> Any:
@@ -68,10 +86,6 @@ class Layer:
         >>> Conv2d().at(n=1, k=64, c=3, h=224, w=224, r=7, s=7, stride=2).macs
         118013952
         """
-        known = [field.name for field in dataclasses.fields(self)]
-        for name in values:
-            if name not in known:
-                raise ExtentError(f"{self.kind} has no {quote(name)}; it has {', '.join(known)}")
         return dataclasses.replace(self, **values)
 
     def fit(self, *shapes: Shape) -> Self:
@@ -170,7 +184,8 @@ class Layer:
 
     def intensity(self, element_bytes: Dim = 4) -> Dim:
         """Operations per byte of compulsory traffic (default: 4 bytes an element, fp32)."""
-        return ratio(self.ops, self.traffic * element_bytes)
+        value = ratio(self.ops, self.traffic * element_bytes)
+        return value if is_number(value) else sympy.cancel(value)
 
     @property
     def parallelism(self) -> Dim:
