@@ -1,11 +1,8 @@
 """The catalogue: each layer is its lines, a sentence and its default symbols."""
 
 from .attention import (
-    AddEmbedding,
-    Embedding,
     FeedForward,
     MultiHeadAttention,
-    RotaryEmbedding,
     ScaledDotProductAttention,
     Softmax,
 )
@@ -27,6 +24,7 @@ from .elementwise import (
     SiLU,
     Tanh,
 )
+from .embeddings import AddEmbedding, Embedding, RotaryEmbedding
 from .linear import BatchedLinear, Linear
 from .normalization import BatchNorm2d, LayerNorm, RMSNorm
 from .optimizers import SGD, Adam, Momentum

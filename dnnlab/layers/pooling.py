@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..errors import ExtentError
-from ..notation import Dim, ceil_div
+from ..notation import Dim, ceil_div, smallest
 from ..program import Program
 from .base import Layer, Shape, catalogued, dim
-from .convolution import AXES, Pair, Windowed, both
+from .windows import AXES, Pair, Windowed, both
 
 
 @catalogued
@@ -41,11 +41,9 @@ class _Pool2d(Windowed):
         extent, filter_, place = AXES[axis]
         reach = both("dilation", self.dilation)[place] * (getattr(self, filter_) - 1)
         step, border = both("stride", self.stride)[place], self.border(axis)
-        size = ceil_div(getattr(self, extent) + 2 * border - reach - 1, step) + 1
-        # a window that would start in the border behind the input is dropped
-        if all(isinstance(v, int) for v in (size, step, border, getattr(self, extent))):
-            size -= (size - 1) * step >= getattr(self, extent) + border
-        return size
+        size = ceil_div(getattr(self, extent) + 2 * border - reach - 1 + step, step)
+        # windows that would start in the border behind the input are dropped
+        return smallest(size, ceil_div(getattr(self, extent) + border, step))
 
     @property
     def window_shapes(self) -> dict[str, Shape]:
