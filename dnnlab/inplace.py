@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .adjoint import kept
 from .calculus import witness
-from .program import Program, kept
+from .program import Program
 
 
 @dataclass(frozen=True)
