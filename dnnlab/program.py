@@ -165,10 +165,10 @@ class Program:
                     tile[name] = (largest(0, start), smallest(extent, stop))
             if any(isinstance(stop - start, int) and stop <= start for start, stop in tile.values()):
                 continue  # this line writes another part of the tensor
-            for name, part in nest.needs(tile).items():
-                before = wanted.get(name, part)
+            for name, need in nest.needs(tile).items():
+                before = wanted.get(name, need)
                 wanted[name] = tuple(
-                    (smallest(a, c), largest(b, d)) for (a, b), (c, d) in zip(before, part, strict=True)
+                    (smallest(a, c), largest(b, d)) for (a, b), (c, d) in zip(before, need, strict=True)
                 )
         return {name: part for name, part in wanted.items() if self.role(name) not in ("local", "output")}
 
