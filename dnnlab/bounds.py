@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import sympy
@@ -112,8 +112,8 @@ class LayerTime:
 
     @property
     def fits_on_chip(self) -> bool | None:
-        """Do all tensors of the layer fit on the chip at once? (None: its size is not known.)"""
-        return None if self.device.on_chip is None else bool(self.bytes <= self.device.on_chip)
+        """Do all tensors of the layer fit on the chip at once? (None: their size or the chip's is not known.)"""
+        return bool(self.bytes <= self.device.on_chip) if self.device.on_chip and _known(self.bytes) else None
 
     def sentence(self) -> str:
         """The verdict in words.
@@ -122,23 +122,30 @@ class LayerTime:
         >>> print(on(Linear(n=1, c=4096, k=4096), device("h100-sxm")).sentence())
         Linear is memory-bound: moving 33.6 MB takes 10 µs, the arithmetic only 33.9 ns, so it waits.
         """
+        bound = self.bound  # raises where symbols are open
         compute, memory = show(self.compute, "s"), show(self.memory, "s")
         moved = show(self.bytes, "B")
+        names = {"compute": "arithmetic", "memory": "memory", "I/O": "the way of its parameters"}
+        level = [f"{names[name]} ({show(time, 's')})" for name, time in self._sorted()[:2]]
         return self.name + {
             "memory": f" is memory-bound: moving {moved} takes {memory}, the arithmetic only {compute}, so it waits.",
             "compute": f" is compute-bound: the arithmetic takes {compute}, moving {moved} only {memory}, "
             f"so memory waits.",
             "I/O": f" is I/O-bound: its parameters take {show(self.io, 's')} to arrive, longer than the {memory} for "
             f"memory and the {compute} of arithmetic.",
-            "balanced": f" is balanced: arithmetic ({compute}) and memory ({memory}) take about as long.",
+            "balanced": f" is balanced: {' and '.join(level)} take about as long.",
             "nothing": " computes nothing and moves nothing.",
-        }[self.bound]
+        }[bound]
+
+    def _sorted(self) -> list[tuple[str, Dim]]:
+        """The engines, slowest first."""
+        return sorted(self.engines.items(), key=lambda item: -item[1])
 
     def _ranking(self) -> tuple[str, float, float]:
         if not all(_known(time) for time in self.engines.values()):
             names = sorted({str(s) for t in self.engines.values() for s in getattr(t, "free_symbols", ())})
             raise ExtentError(f"{self.name}: who waits depends on {', '.join(names)}; bind them with .at(...) first")
-        (slow, first), (_, second), *_ = sorted(self.engines.items(), key=lambda item: -item[1])
+        (slow, first), (_, second), *_ = self._sorted()
         return slow, float(first), float(second)
 
 
@@ -188,6 +195,8 @@ class NetworkTime:
     def sentence(self) -> str:
         """The verdict in words: how the time divides between kinds of layers."""
         counts = Counter(layer.bound for layer in self.layers)
+        if not self.shares:
+            return f"{self.name} computes nothing and moves nothing."
         parts = [
             f"{counts[bound]} {bound}{'' if bound == 'balanced' else '-bound'} "
             f"layer{'s' if counts[bound] > 1 else ''} take{'' if counts[bound] > 1 else 's'} {share:.0%}"
@@ -269,10 +278,13 @@ def _layer(work: Work, device: Device, dtype: str, overlap: bool, parameters_fro
     io: Dim = 0
     if parameters_from is not None:
         io = parameters * width / _way(device, parameters_from)
-    parallelism = work.parallelism
+    try:
+        compute, memory = work.ops / rate, elements * width / bandwidth
+    except OverflowError:
+        raise ExtentError(f"{quote(name)} takes longer than any number can say; use smaller extents") from None
     return LayerTime(
-        name, kind, device, dtype, overlap, work.macs, work.ops, elements * width, parallelism,
-        work.ops / rate, elements * width / bandwidth, io,
+        name, kind, device, dtype, overlap, work.macs, work.ops, elements * width, work.parallelism,
+        compute, memory, io,
     )  # fmt: skip
 
 
@@ -293,38 +305,55 @@ def upgrades(work: Work | Network, device: Device, dtype: str = "fp16", overlap:
     >>> from dnnlab import Linear, device
     >>> upgrades(Linear(n=1, c=4096, k=4096), device("h100-sxm"))
     {'compute': 1.0, 'bandwidth': 2.0, 'both': 2.0}
+
+    Raises `ExtentError` while symbols are open.
     """
     before = on(work, device, dtype, overlap).total
+    if not _known(before):
+        names = ", ".join(sorted(map(str, before.free_symbols)))
+        raise ExtentError(f"what an upgrade buys depends on {names}; bind them with .at(...) first")
     changed = {
         "compute": device.scaled(compute=2),
         "bandwidth": device.scaled(bandwidth=2),
         "both": device.scaled(compute=2, bandwidth=2),
     }
+    if not before:  # a view takes no time on any device
+        return dict.fromkeys(changed, 1.0)
     return {name: float(before / on(work, other, dtype, overlap).total) for name, other in changed.items()}
 
 
-def crossing(layer: Layer, device: Device, dtype: str, name: str) -> Dim | None:
+def crossing(layer: Layer | Node, device: Device, dtype: str, name: str) -> Dim | None:
     """The value of a dimension at which arithmetic and memory take equally long, solved by SymPy.
 
     For a linear layer and `name="n"`: the batch at which it stops being memory-bound. None where no positive
-    value balances the two (the layer is bound by one side whatever the dimension).
+    value balances the two (the layer is bound by one side whatever the dimension); the least of several.
+    With other symbols open it is a formula. Raises `ExtentError` for what is no dimension of the layer,
+    `DnnlabError` where SymPy finds no solution, as behind a stride's rounding.
 
     >>> from dnnlab import Linear, device
     >>> round(crossing(Linear(c=4096, k=4096), device("h100-sxm"), "fp16", "n"))
     345
     """
+    layer = layer.layer if isinstance(layer, Node) else layer
+    if not isinstance(layer, Layer):
+        raise DnnlabError(f"expected a layer, got {quote(layer)}; a network crosses layer by layer")
+    names = [field.name for field in fields(layer) if field.metadata.get("dimension")]
+    if name not in names:
+        raise ExtentError(f"{layer.kind} has no dimension {quote(name)}; it has {', '.join(names)}")
     unknown_ = symbol(name)
-    open_layer = layer.at(**{name: unknown_})
-    time = on(open_layer, device, dtype)
+    time = on(layer.at(**{name: unknown_}), device, dtype)
     assert isinstance(time, LayerTime)
     # the exact ratio of the two figures: floats would leave SymPy with rounded coefficients
     balance = sympy.Rational(device.rate(dtype)) / sympy.Rational(device.require("bandwidth"))
     value = sympy.Dummy(positive=True)  # the crossing need not be a whole number
     equation = (time.ops - time.bytes * balance).subs(unknown_, value)
-    solutions = sympy.solve(equation, value)
-    if not solutions:
-        return None
-    return solutions[0] if solutions[0].free_symbols else float(solutions[0])
+    try:
+        solutions = sympy.solve(equation, value)
+    except NotImplementedError:
+        raise DnnlabError(f"SymPy cannot solve {layer!r} for {name}: a stride rounds its sizes") from None
+    if all(_known(solution) for solution in solutions):
+        return min(map(float, solutions), default=None)
+    return solutions[0]
 
 
 @dataclass(frozen=True)

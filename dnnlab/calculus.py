@@ -6,32 +6,45 @@ SymPy's `Max` and `Heaviside` would rewrite what a student wrote.
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import sympy
-from sympy import Expr, Function, Symbol
+from sympy import Expr, Function, Integer, Symbol
 
-from .statements import Apply, Node, Number, Ref, Scalar, Statement, evaluate, fold, walk
+from .errors import DnnlabError, quote
+from .statements import COMPUTE, Apply, Node, Number, Ref, Scalar, Statement, evaluate, fold, walk, write
 
 
-class _Step(Function):
+class _Plain(Function):
+    """A function that is left as the student wrote it, unless all its arguments are numbers."""
+
+    @classmethod
+    def eval(cls, *args: Expr) -> Expr | None:
+        if not all(arg.is_comparable for arg in args):
+            return None
+        compute = COMPUTE[FROM_SYMPY[cls]]
+        return Integer(int(compute(*map(float, args)))) if cls in (_Step, _Equal) else compute(*args)
+
+
+class _Step(_Plain):
     """1 where the argument is positive, else 0; flat on either side."""
 
     def fdiff(self, argindex: int = 1) -> Expr:
         return sympy.S.Zero
 
 
-class _Equal(Function):
+class _Equal(_Plain):
     """1 where both arguments are equal; its slope is 0 wherever it has one."""
 
     def fdiff(self, argindex: int = 1) -> Expr:
         return sympy.S.Zero
 
 
-class _Max(Function):
+class _Max(_Plain):
     """The larger of two: the slope goes to the winner."""
 
     def fdiff(self, argindex: int = 1) -> Expr:
@@ -39,7 +52,7 @@ class _Max(Function):
         return _Step(a - b) if argindex == 1 else 1 - _Step(a - b)
 
 
-class _Min(Function):
+class _Min(_Plain):
     """The smaller of two."""
 
     def fdiff(self, argindex: int = 1) -> Expr:
@@ -47,7 +60,7 @@ class _Min(Function):
         return _Step(b - a) if argindex == 1 else 1 - _Step(b - a)
 
 
-class _Abs(Function):
+class _Abs(_Plain):
     """The size of a number."""
 
     def fdiff(self, argindex: int = 1) -> Expr:
@@ -78,6 +91,7 @@ FROM_SYMPY: dict[type[Any], str] = {
     _Abs: "abs",
     _Step: "step",
     _Equal: "equal",
+    sympy.Abs: "abs",  # what SymPy makes of sqrt(x**2)
     sympy.exp: "exp",
     sympy.log: "log",
     sympy.tanh: "tanh",
@@ -89,6 +103,9 @@ INVERSES: dict[type[Any], Any] = {
     sympy.log: sympy.exp,
     sympy.tanh: sympy.atanh,
 }
+
+
+_NO_NUMBER = (sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I)
 
 
 class Alphabet:
@@ -116,7 +133,16 @@ class Alphabet:
                 return exact if exact.q < 10**6 else sympy.Float(node.value)  # sqrt(2) stays a plain float
             return self.symbols[node]
 
-        return fold(node, leaf, lambda op, args: TO_SYMPY[op](*args))
+        def apply(op: str, args: list[Expr]) -> Expr:
+            expr = TO_SYMPY[op](*args)
+            if expr.is_number:
+                _constant(expr)  # exp(exp(exp(9))) is refused here, before one more exp takes for ever
+            return expr
+
+        expr = fold(node, leaf, apply)
+        if expr.has(*_NO_NUMBER):
+            raise DnnlabError(f"{quote(write(node))} has no real value: it divides by zero or leaves a domain")
+        return expr
 
     def node(self, expr: Expr) -> Node:
         """The tree of a SymPy expression, with differences and quotients written as such."""
@@ -128,6 +154,8 @@ class Alphabet:
             return self._sum(expr)
         if expr.is_Mul or expr.is_Pow:
             return self._product(expr)
+        if isinstance(expr, sympy.sign):
+            return self._sum(_Step(expr.args[0]) - _Step(-expr.args[0]))
         return Apply(FROM_SYMPY[type(expr)], tuple(self.node(arg) for arg in expr.args))
 
     def _sum(self, expr: Expr) -> Node:
@@ -189,7 +217,14 @@ def _positive(factors: tuple[Expr, ...]) -> list[Expr]:
 
 
 def _constant(expr: Expr) -> Number:
-    return Number(int(expr) if expr.is_Integer else float(expr))
+    try:
+        number = int(expr) if expr.is_Integer else float(expr)
+        finite = math.isfinite(number)
+    except (TypeError, OverflowError):
+        finite = False
+    if not finite:
+        raise DnnlabError(f"the constant {quote(str(expr))} has no finite real value")
+    return Number(number)
 
 
 def _chain(factors: list[Node]) -> Node:
@@ -242,7 +277,7 @@ def through_output(statement: Statement) -> ThroughOutput | None:
     >>> [write(slope) for _, slope in found.slopes]
     ['out[i] * (1 - out[i])']
     """
-    if statement.accumulate:
+    if statement.accumulate or statement.target.name in (ref.name for ref in statement.refs):
         return None
     alphabet = Alphabet(statement)
     target = alphabet.symbols[statement.target]
@@ -257,12 +292,12 @@ def through_output(statement: Statement) -> ThroughOutput | None:
             if inverse is None:
                 continue
             rewritten = [(other, _tidy(slope.subs(element, inverse))) for other, slope in plain.items() if slope != 0]
-            if any(slope.has(element, sympy.zoo, sympy.nan) for _, slope in rewritten):
+            if any(slope.has(element, *_NO_NUMBER) or not _writable(slope) for _, slope in rewritten):
                 continue
             lines = tuple((other, alphabet.node(slope)) for other, slope in rewritten)
             if _agree(statement, lines):
-                known = undone is not None and all(type(f) in FROM_SYMPY for f in undone.atoms(Function))
-                return ThroughOutput(ref, lines, alphabet.node(undone) if known else None)
+                known = inverse is undone and _writable(inverse)
+                return ThroughOutput(ref, lines, alphabet.node(inverse) if known else None)
     return None
 
 
@@ -283,7 +318,7 @@ def _undo(value: Expr, element: Symbol, target: Symbol) -> Expr | None:
         return None
     result: Expr = target
     while value != element:
-        inside = [arg for arg in value.args if arg.has(element)][0]
+        inside = next(arg for arg in value.args if arg.has(element))
         if value.is_Add:
             result -= value - inside
         elif value.is_Mul:
@@ -298,17 +333,30 @@ def _undo(value: Expr, element: Symbol, target: Symbol) -> Expr | None:
     return result
 
 
+def _writable(expr: Expr) -> bool:
+    return all(type(f) in FROM_SYMPY or isinstance(f, sympy.sign) for f in expr.atoms(Function))
+
+
 def _tidy(expr: Expr) -> Expr:
     """Short and exact: cancel what cancels; the functions of this module stay as they are."""
     dense = sympy.powdenest(expr, force=True)
-    return sympy.factor(sympy.cancel(dense)) if dense.is_rational_function() else dense
+    return sympy.factor(sympy.cancel(dense)) if dense.is_rational_function() and _terms(dense) <= 100 else dense
+
+
+def _terms(expr: Expr) -> int:
+    """At most how many terms it has when multiplied out, which takes SymPy minutes for a long polynomial."""
+    if expr.is_Pow and expr.exp.is_Integer:
+        return _terms(expr.base) ** min(abs(int(expr.exp)), 99)
+    counts = [_terms(arg) for arg in expr.args]
+    return sum(counts) if expr.is_Add else math.prod(counts)
 
 
 def _agree(statement: Statement, lines: tuple[tuple[Ref, Node], ...], tries: int = 60) -> bool:
     """Do slopes written through the output equal the direct ones on random numbers?
 
     Scalars (eps, count, slope of a leaky ReLU) are positive; tensor elements take both signs where the line
-    allows it (a variance or a sum of exponentials does not).
+    allows it (a variance or a sum of exponentials does not). Some elements are zero: dividing the output by a
+    dropout mask does not bring the input back.
     """
     rng = random.Random(0)  # the same numbers each time: a verdict must not change between runs
     direct = dict(slopes(statement))
@@ -318,6 +366,8 @@ def _agree(statement: Statement, lines: tuple[tuple[Ref, Node], ...], tries: int
     for attempt in range(4 * tries):
         signs = (-1, 1) if attempt % 2 else (1,)
         values: dict[Node, float] = {leaf: rng.choice(signs) * rng.uniform(0.05, 4) for leaf in elements}
+        if attempt % 3 == 0:
+            values[rng.choice(elements)] = 0.0
         values |= {leaf: rng.uniform(0.05, 4) for leaf in plain}
         try:
             values[statement.target] = evaluate(statement.value, values)
@@ -354,15 +404,20 @@ def witness(statement: Statement) -> tuple[float, float, float, float, float] | 
         turns = [i for i in range(1, 192) if (heights[i] - heights[i - 1]) * (heights[i + 1] - heights[i]) < 0]
         if not turns or slope is None:
             return None
-        low, high = grid[turns[0]], grid[min(turns[0] + 48, 192)]
         left = grid[max(turns[0] - 8, 0)]
-        level = value(left)
+        level, peak = value(left), heights[turns[0]]
+        beyond = [i for i in range(turns[0], 193) if (heights[i] - level) * (peak - level) <= 0]
+        if not beyond:
+            return None  # the line never comes back to this height
+        low, high = grid[beyond[0] - 1], grid[beyond[0]]
         for _ in range(60):  # bisect on the far side of the turn for the same height
             middle = (low + high) / 2
-            if (value(middle) - level) * (value(grid[turns[0]]) - level) > 0:
+            if (value(middle) - level) * (peak - level) > 0:
                 low = middle
             else:
                 high = middle
-        return left, low, level, evaluate(slope, {ref: left}), evaluate(slope, {ref: low})
+        first, second = evaluate(slope, {ref: left}), evaluate(slope, {ref: low})
+        same = abs(value(low) - level) <= 1e-9 * (1 + abs(level))  # not where the line jumps
+        return (left, low, level, first, second) if same and abs(first - second) > 1e-9 else None
     except (ValueError, OverflowError, ZeroDivisionError):
         return None

@@ -45,7 +45,7 @@ def quote(given: object, limit: int = 60) -> str:
     "'aaaaaaaaa…'"
     """
     try:
-        text = given if isinstance(given, str) else repr(given)
+        text = given if isinstance(given, str) else " ".join(repr(given).split())
     except ValueError:  # Python refuses to print an integer of more than 4300 digits
         text = f"a huge {type(given).__name__}"
     short = text if len(text) <= limit else text[: limit - 1] + "…"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from .frameworks import INDEX, Keep, keeps
+from .errors import unknown
+from .frameworks import FRAMEWORKS, GIVEN, Keep, keeps, moments
 from .inplace import overwrites
 from .layers.base import Layer
 from .networks import INPUT, Network, Node
@@ -63,15 +64,18 @@ class Lifetime:
 
 
 @cache
-def _wanted(layer: Layer, framework: str | None, input_gradient: bool) -> tuple[tuple[Keep, Dim, str], ...]:
-    """Kept tensors of a layer with size and role: a framework's choice, or what the adjoint lines read."""
+def _wanted(
+    layer: Layer, framework: str | None, in_place: bool, needs: tuple[bool, ...]
+) -> tuple[tuple[Keep, Dim, str], ...]:
+    """Kept tensors of a layer with size and role: a framework's choice, or what the adjoint lines read.
+    `needs` says for each input whether its gradient is wanted."""
     program = layer.program
     if framework is not None:
-        kept: tuple[Keep, ...] = tuple(k for k in keeps(framework, layer.kind) if k.name in program.tensors)
+        kept = keeps(framework, layer, in_place, needs)
     else:
-        names = [name for name in program.tensors if name in layer.backward(input_gradient).tensors]
+        names = [name for name in program.tensors if name in layer.backward(any(needs)).tensors]
         kept = tuple(Keep(name, 1 if name in ("mask", "drop") else None) for name in names)
-    return tuple((keep, program.size(keep.name), program.role(keep.name)) for keep in kept)
+    return tuple((keep, keep.size(layer), program.role(keep.name)) for keep in kept)
 
 
 def saved_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pytorch") -> SavedBytes:
@@ -89,14 +93,17 @@ def saved_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pyto
     parts = {"activation": 0, "input": 0, "parameter": 0, "state": 0}
     by_layer: dict[str, int] = {}
     seen: set[tuple[str, ...]] = set()
+    learned = {node.name for node in net.layers if node.name in net.deep or node.layer.parameters != 0}
     for node in net.layers:
-        for keep, size, role in _wanted(node.layer, framework, node.name in net.deep):
+        needs = tuple(edge in learned for edge in node.inputs)
+        for keep, size, role in _wanted(node.layer, framework, node.in_place, needs):
             storage = _storage(net, node, keep, role)
             if storage in seen:
                 continue
             seen.add(storage)
             amount = size * (width if keep.element_bytes is None else keep.element_bytes)
-            part = "input" if storage == ("", INPUT) else role if role in ("parameter", "state") else "activation"
+            own = role if role in ("parameter", "state") else "activation"
+            part = "input" if storage == ("", INPUT) else GIVEN.get(keep.name, own)
             parts[part] += amount
             if part == "activation":
                 by_layer[node.name] = by_layer.get(node.name, 0) + amount
@@ -105,6 +112,8 @@ def saved_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pyto
 
 def _storage(net: Network, node: Node, keep: Keep, role: str) -> tuple[str, ...]:
     """What tells two kept tensors apart: the edge that made it, or the layer it is private to."""
+    if keep.name in GIVEN:
+        return ("given", keep.name)
     if role in ("parameter", "state"):
         return (node.shares or node.name, keep.name)
     if not keep.copy and keep.name in node.layer.input_names:
@@ -163,13 +172,15 @@ def peak_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pytor
 
     "pytorch": eager semantics, as its memory tracker sees them. Batch norm makes a new tensor, ReLU and
     additions overwrite where the network says so, max pooling allocates int64 indices beside its output even
-    when nobody asked, and the input of a block (`layer1`, `layer1.0`) is held by the caller until the block is
-    done. None: `peak_activations` in bytes, input included.
+    when nobody asked, attention holds two copies of its scores (`frameworks.MOMENTS`), and the input of a block
+    (`layer1`, `layer1.0`) is held by the caller until the block is done. None: `peak_activations` in bytes, input
+    included.
     """
     width = bytes_of(dtype)
     if framework is None:
         return peak_activations(net) * width
-    keeps(framework, "ReLU")  # refuses an unknown framework
+    if framework not in FRAMEWORKS:
+        raise unknown("framework", framework, [*FRAMEWORKS, "None for the minimum"])
     home = {INPUT: INPUT}  # whose storage an edge uses
     until = {INPUT: len(net.layers)}
     size: dict[str, Dim] = {}
@@ -185,14 +196,19 @@ def peak_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pytor
     order = {node.name: place for place, node in enumerate(net.layers)}
     peak: Dim = 0
     for place, node in enumerate(net.layers):
-        alive = [name for name in size if order[name] <= place <= until[name]]
-        extra = node.activations * INDEX if node.kind == "MaxPool2d" else 0
-        peak = largest(peak, sum(size[name] for name in alive) + extra)
+        alive = sum(size[name] for name in size if order[name] < place <= until[name])
+        for moment in moments(node.layer) if node.name in size else ():
+            held = sum(keep.size(node.layer) * (keep.element_bytes or width) for keep in moment)
+            peak = largest(peak, alive + held)
     return peak
 
 
 def _held(net: Network) -> dict[str, int]:
-    """Tensors that enter a block from outside, and the place of the block's last layer."""
+    """Tensors that enter a block from outside, and the place of the block's last layer.
+
+    A block is what PyTorch calls with its input, such as `nn.Sequential`; a loop over an `nn.ModuleList` would
+    let the first input go.
+    """
     ends: dict[str, int] = {}
     for place, node in enumerate(net.layers):
         for block in _blocks(node.name):

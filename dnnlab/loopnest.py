@@ -10,66 +10,11 @@ from functools import cached_property
 from itertools import product as every
 
 from . import statements as st
+from .affine import MAX_ENUMERATED, Affine, affine
 from .errors import ExtentError, ReadError, ShapeError
-from .notation import Dim, ceil_div, dimension, floor_div, largest, product, ratio, smallest, symbol
+from .notation import Dim, dimension, largest, product, ratio, smallest, symbol
 from .reader import read_statement
-from .statements import Node, Number, Ref, Scalar, Statement
-
-#: Above this many index combinations a footprint is not enumerated.
-MAX_ENUMERATED = 4_000_000
-
-
-@dataclass(frozen=True)
-class Affine:
-    """A subscript as `sum(coefficient * index) + constant`."""
-
-    terms: tuple[tuple[str, Dim], ...]
-    constant: Dim
-
-    def at(self, point: Mapping[str, int]) -> Dim:
-        """Its value where each index has the given value."""
-        return sum((a * point[name] for name, a in self.terms), self.constant)
-
-    def span(self, ranges: Mapping[str, tuple[Dim, Dim]]) -> tuple[Dim, Dim]:
-        """Least and greatest value when each index runs over `start <= index < stop` (interval arithmetic)."""
-        low = high = self.constant
-        for name, a in self.terms:
-            start, stop = ranges[name]
-            ends = (a * start, a * (stop - 1))
-            falling = isinstance(a, int) and a < 0
-            low, high = low + ends[falling], high + ends[not falling]
-        return low, high
-
-
-def affine(node: Node, settings: Mapping[str, Dim]) -> Affine:
-    """The affine form of a subscript (which the reader has checked to be affine)."""
-
-    def leaf(node: Number | Scalar | Ref) -> Affine:
-        if isinstance(node, Number):
-            return Affine((), node.value)
-        assert isinstance(node, Scalar)
-        if st.is_setting(node.name):
-            return Affine((), settings[node.name])
-        return Affine(((node.name, 1),), 0)
-
-    def scale(form: Affine, by: Dim) -> Affine:
-        return Affine(tuple((name, a * by) for name, a in form.terms), form.constant * by)
-
-    def apply(op: str, args: list[Affine]) -> Affine:
-        if op == "negate":
-            return scale(args[0], -1)
-        left, right = args
-        if op == "multiply":
-            return scale(right, left.constant) if not left.terms else scale(left, right.constant)
-        right = scale(right, -1) if op == "subtract" else right
-        terms = dict(left.terms)
-        for name, a in right.terms:
-            terms[name] = terms.get(name, 0) + a
-        return Affine(
-            tuple((name, a) for name, a in terms.items() if a != 0), left.constant + right.constant
-        )
-
-    return st.fold(node, leaf, apply)
+from .statements import Ref, Statement
 
 
 @dataclass(frozen=True, init=False)
@@ -100,7 +45,7 @@ class LoopNest:
     def __init__(
         self, text: str | Statement, *, shapes: Mapping[str, tuple[Dim, ...]] | None = None, **extents: object
     ) -> None:
-        statement = read_statement(text) if isinstance(text, str) else text
+        statement = text if isinstance(text, Statement) else read_statement(text)
         refs = (statement.target, *statement.refs)
         names = statement.settings
         for name in extents:
@@ -122,6 +67,10 @@ class LoopNest:
         object.__setattr__(
             self, "given_shapes", tuple((name, tuple(dims)) for name, dims in (shapes or {}).items() if name in read)
         )
+        for name, dims in self.given_shapes:
+            rank = len(self.references[name][0].subscripts)
+            if len(dims) != rank or any(isinstance(size, int) and size < 1 for size in dims):
+                raise ShapeError(f"shape {dims} of {name!r}: {self.text!r} needs {rank} extents of at least 1")
 
     def like(
         self, statement: Statement, shapes: Mapping[str, tuple[Dim, ...]], bound: Mapping[str, Dim]
@@ -191,7 +140,13 @@ class LoopNest:
     @property
     def parallelism(self) -> Dim:
         """How many iterations can run at once without meeting in one output element."""
-        return product(self.independent.values())
+        forms = self.subscripts(self.statement.target)
+        alone = {form.terms[0][0] for form in forms if form and len(form.terms) == 1}
+        if None in forms:  # what is looked up may be the same element twice
+            return product(extent for name, extent in self.independent.items() if name in alone)
+        if alone >= set(self.independent):
+            return product(self.independent.values())
+        return self.size(self.statement.target.name)  # a transposed convolution: windows overlap in the output
 
     # -- tensors -----------------------------------------------------------------------------------------
 
@@ -260,36 +215,11 @@ class LoopNest:
         if len(forms) == 1:
             used = [name for form in forms[0] if form for name, _ in form.terms]
             if len(used) == len(set(used)):  # no index on two axes: the footprint is a product of axes
-                return product(self._axis(form, size) for form, size in zip(forms[0], shape, strict=True) if form)
+                ranges = self._full()
+                return product(
+                    form.count(ranges, size) for form, size in zip(forms[0], shape, strict=True) if form
+                )
         return self._enumerated(tensor, forms, shape)
-
-    def _axis(self, form: Affine, size: Dim) -> Dim:
-        """How many different positions `0 <= form < size` takes on one axis."""
-        terms = [(a, self.extent[name]) for name, a in form.terms]
-        numbers = [form.constant, size, *(n for pair in terms for n in pair)]
-        if len(terms) > 1 and all(isinstance(n, int) for n in numbers):
-            positions = {form.constant}
-            for a, extent in terms:
-                positions = {at + a * i for at in positions for i in range(extent)}
-            return sum(0 <= at < size for at in positions)
-        low, high = form.span(self._full())
-        if len(terms) < 2:
-            step, extent = terms[0] if terms else (1, 1)
-            if step == 1 and form.constant == 0:
-                return smallest(extent, size)
-            first = largest(0, ceil_div(-form.constant, step))
-            last = smallest(extent - 1, floor_div(size - 1 - form.constant, step))
-            return largest(0, last - first + 1)
-        (fine, inner), (coarse, _) = sorted(terms, key=lambda pair: pair[0] != 1)[:2]
-        if len(terms) == 2 and fine == 1 and smallest(coarse, inner) == coarse:  # windows meet or overlap
-            if form.constant == 0:
-                return smallest(high + 1, size)
-            return smallest(high, size - 1) - largest(low, 0) + 1
-        if len(terms) == 2 and fine == 1 and form.constant == 0 and self.extent and high + 1 == size:
-            return (terms[0][1] if terms[0][0] == coarse else terms[1][1]) * smallest(coarse, inner) + largest(
-                0, inner - coarse
-            )
-        raise ExtentError(f"how far apart windows of {self.text!r} lie is open: bind stride, dilation and filter")
 
     def _enumerated(self, tensor: str, forms: list[tuple[Affine | None, ...]], shape: tuple[Dim, ...]) -> int:
         names = dict.fromkeys(name for form in forms for axis in form if axis for name, _ in axis.terms)
@@ -329,8 +259,10 @@ class LoopNest:
             if known and not 0 <= start < stop <= self.extent[name]:
                 raise ExtentError(f"tile {name} = {(start, stop)}: expected 0 <= start < stop <= {self.extent[name]}")
         needed = {}
+        target = self.statement.target
         for name, places in self.references.items():
-            if all(ref == self.statement.target for ref in places):
+            places = tuple(ref for ref in places if ref != target or ref in self.statement.refs)
+            if not places:
                 continue
             axes = []
             for axis, size in enumerate(self.shape(name)):
@@ -338,9 +270,9 @@ class LoopNest:
                 if None in forms:
                     axes.append((0, size))
                     continue
-                spans = [form.span(ranges) for form in forms if form is not None]
-                start = largest(0, smallest(*(low for low, _ in spans)))
-                axes.append((start, smallest(size, largest(*(high for _, high in spans)) + 1)))
+                parts = [form.reach(ranges, size) for form in forms if form is not None]
+                inside = [part for part in parts if part[0] != part[1]] or parts[:1]
+                axes.append((smallest(*(start for start, _ in inside)), largest(*(stop for _, stop in inside))))
             needed[name] = tuple(axes)
         return needed
 

@@ -32,7 +32,8 @@ FORMULA_FUNCTIONS: dict[str, Any] = {
     "log2": lambda x: sympy.log(x, 2),
 }
 #: The lecture's signs, and what a keyboard has for them.
-SPELLINGS = dict.fromkeys("·×⋅∙", "*") | {"^": "**", "−": "-", "⌈": "ceil(", "⌉": ")", "⌊": "floor(", "⌋": ")"}
+SPELLINGS = dict.fromkeys("·×⋅∙", "*") | {"^": "**", "−": "-"}
+SPELLINGS |= {"⌈": "ceil(", "⌉": ")", "⌊": "floor(", "⌋": ")"}
 MAX_ARGUMENTS = 24  # of all functions of a formula together: SymPy compares those of a max pair by pair
 #: The lecture's order of factors; the number stands after k, and r s and w h stand close together.
 ORDER = ["n", "k", "#", "r", "s", "w", "h", "c"]
@@ -63,6 +64,13 @@ def settle(value: Dim) -> Dim:
     return value
 
 
+def expression(value: Dim) -> Expr:
+    """A number or an expression as a SymPy expression (never a text)."""
+    if isinstance(value, Expr):
+        return value
+    return sympy.Rational(value) if isinstance(value, int | Fraction) else sympy.Float(value)
+
+
 def product(values: Iterable[Dim]) -> Dim:
     """The product of ints and expressions; 1 for none."""
     return reduce(lambda a, b: a * b, values, 1)
@@ -70,12 +78,12 @@ def product(values: Iterable[Dim]) -> Dim:
 
 def floor_div(a: Dim, b: Dim) -> Dim:
     """`floor(a / b)`, exact for ints and for expressions."""
-    return a // b if isinstance(a, int) and isinstance(b, int) else settle(sympy.floor(sympy.sympify(a) / b))
+    return a // b if isinstance(a, int) and isinstance(b, int) else settle(sympy.floor(expression(a) / b))
 
 
 def ceil_div(a: Dim, b: Dim) -> Dim:
     """`ceil(a / b)`, exact for ints and for expressions."""
-    return -(-a // b) if isinstance(a, int) and isinstance(b, int) else settle(sympy.ceiling(sympy.sympify(a) / b))
+    return -(-a // b) if isinstance(a, int) and isinstance(b, int) else settle(sympy.ceiling(expression(a) / b))
 
 
 def ratio(a: Dim, b: Dim) -> Dim:
@@ -83,7 +91,7 @@ def ratio(a: Dim, b: Dim) -> Dim:
     if isinstance(a, int | Fraction) and isinstance(b, int | Fraction):
         value = Fraction(a) / b
         return int(value) if value.denominator == 1 else value
-    return settle(sympy.sympify(a) / b)
+    return settle(expression(a) / b)
 
 
 def largest(*values: Dim) -> Dim:
@@ -140,13 +148,17 @@ def read_formula(text: str, names: Iterable[str] | None = None) -> Expr:
     ceiling(h/2)**2
     """
     declared = None if names is None else list(names)
-    spelled = "".join(SPELLINGS.get(char, char) for char in text) if isinstance(text, str) else text
-    tree = read_tree(spelled, "eval")
+    tree = read_tree(_spelled(text) if isinstance(text, str) else text, "eval")
     assert isinstance(tree, ast.Expression)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     if sum(len(call.args) for call in calls) > MAX_ARGUMENTS:
-        raise ReadError(f"in {quote(text, 200)}: its functions have more than {MAX_ARGUMENTS} arguments together")
+        raise ReadError(f"in {quote(text, 200)}: its functions take more than {MAX_ARGUMENTS} arguments in all")
     return _formula(tree.body, text, declared, 0)[0]
+
+
+def _spelled(text: str) -> str:
+    """The lecture's signs as Python's."""
+    return "".join(SPELLINGS.get(char, char) for char in text)
 
 
 def _formula(node: ast.expr, text: str, names: list[str] | None, level: int) -> tuple[Expr, int]:
@@ -179,7 +191,7 @@ def _formula(node: ast.expr, text: str, names: list[str] | None, level: int) -> 
             if not (right.is_Integer and 0 <= int(right) <= MAX_EXPONENT) or p * int(right) > MAX_DEGREE:
                 raise refuse(f"an exponent is a whole number from 0 to {MAX_EXPONENT}, powers of powers up to 64")
             return left ** int(right), max(1, p * int(right))
-        if p + q > MAX_DEGREE:
+        if op in ("multiply", "divide") and p + q > MAX_DEGREE:
             raise refuse(f"more than {MAX_DEGREE} factors")
         if op == "divide":
             if right == 0:
@@ -201,13 +213,17 @@ def _formula(node: ast.expr, text: str, names: list[str] | None, level: int) -> 
             raise refuse("sqrt needs an argument that is not negative")
         try:
             value = FORMULA_FUNCTIONS[node.func.id](*(arg for arg, _ in args))
-        except (ValueError, ArithmeticError):  # numbers so close that SymPy cannot tell which is larger
-            raise refuse(f"the arguments of {node.func.id}() are too close to an edge to be told apart") from None
-        if value.is_extended_real is False or (value.is_number and not value.is_finite):
+            known = not (value.is_number and value.has(sympy.floor, sympy.ceiling))
+            real = known and value.is_extended_real is not False and (not value.is_number or value.is_finite)
+        except (ValueError, ArithmeticError):  # two irrational numbers that SymPy cannot tell apart
+            known = False
+        if not known:
+            raise refuse(f"{node.func.id}() of these numbers cannot be worked out")
+        if not real:
             raise refuse("the value is not a real number")
         return value, max(degree for _, degree in args)
     raise refuse(
-        f"{shown(text, node)} is not allowed; a formula is made of names, numbers, + - * / ** and "
+        f"{shown(_spelled(text), node)} is not allowed; a formula is made of names, numbers, + - * / ** and "
         f"{', '.join(FORMULA_FUNCTIONS)}"
     )
 
@@ -228,7 +244,8 @@ def _named(node: ast.Name, text: str, names: list[str] | None, refuse: Any) -> E
 
     near = get_close_matches(node.id, names, 1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise refuse(f"unknown name {quote(node.id)} at column {_column(text, node)}{hint}; allowed: {', '.join(names)}")
+    place = f"at column {_column(text, node)}{hint}; allowed: {', '.join(names)}"
+    raise refuse(f"unknown name {quote(node.id)} {place}")
 
 
 def _column(text: str, node: ast.Name) -> int:
@@ -256,7 +273,7 @@ def lecture(value: Dim, style: str = "text") -> str:
     """
     if style not in ("text", "latex", "html"):
         raise ReadError(f"style {style!r}: expected 'text', 'latex' or 'html'")
-    expr = sympy.Rational(value) if isinstance(value, Fraction) else sympy.sympify(value)
+    expr = expression(value)
     if expr.has(sympy.log):
         expr = expr.replace(sympy.log, lambda x: sympy.log(x) if x == 2 else _Log2(x) * sympy.log(2))
     return _Printer(style).show(expr)
@@ -265,15 +282,21 @@ def lecture(value: Dim, style: str = "text") -> str:
 class _Log2(sympy.Function):
     """`log2`, which SymPy knows as a quotient of natural logarithms; it lives while a formula is printed."""
 
+    is_extended_real = True
+
+    def _eval_evalf(self, precision: int) -> Expr:
+        return (sympy.log(self.args[0]) / sympy.log(2))._eval_evalf(precision)
+
+
+FENCES = {
+    "text": {"ceiling": ("⌈", "⌉"), "floor": ("⌊", "⌋")},
+    "latex": {"ceiling": (r"\lceil ", r" \rceil"), "floor": (r"\lfloor ", r" \rfloor")},
+}
+LOG2 = {"text": "log2", "latex": r"\log_2", "html": "log<sub>2</sub>"}
+
 
 class _Printer:
     """Prints sums of products; every other function keeps its usual sign."""
-
-    FENCES = {
-        "text": {"ceiling": ("⌈", "⌉"), "floor": ("⌊", "⌋")},
-        "latex": {"ceiling": (r"\lceil ", r" \rceil"), "floor": (r"\lfloor ", r" \rfloor")},
-    }
-    LOG2 = {"text": "log2", "latex": r"\log_2", "html": "log<sub>2</sub>"}
 
     def __init__(self, style: str) -> None:
         self.style = style
@@ -343,11 +366,11 @@ class _Printer:
             return str(expr)
         name = type(expr).__name__
         inner = ", ".join(self.show(arg) for arg in sorted(expr.args, key=str))
-        fences = self.FENCES["latex" if self.style == "latex" else "text"].get(name)
+        fences = FENCES["latex" if self.style == "latex" else "text"].get(name)
         if fences:
             return fences[0] + inner + fences[1]
         if isinstance(expr, _Log2):
-            return f"{self.LOG2[self.style]}({inner})"
+            return f"{LOG2[self.style]}({inner})"
         return ("\\" if self.style == "latex" else "") + f"{name.lower()}({inner})"
 
 

@@ -200,7 +200,7 @@ class _Reader:
 
     def binary(self, node: ast.BinOp, op: str, level: int, in_subscript: bool) -> Node:
         if in_subscript and op in ("divide", "power"):
-            raise self.error(f"index {shown(self.text, node)} is not affine: only + - and * are allowed in an index")
+            raise self.error(f"index {shown(self.text, node)} is not affine: only + - * are allowed in an index")
         left = self.node(node.left, level + 1, in_subscript)
         right = self.node(node.right, level + 1, in_subscript)
         if op == "power":
@@ -211,7 +211,7 @@ class _Reader:
         return Apply(op, (left, right))
 
     def power(self, node: Node) -> int:
-        """The degree of a value in its leaves, so that ((x**8)**8)**8 is refused before somebody computes it."""
+        """The degree of a value in its leaves: ((x**8)**8)**8 is refused before somebody computes it."""
         if not isinstance(node, Apply):
             return 1
         degrees = [self.power(arg) for arg in node.args]
@@ -224,7 +224,8 @@ class _Reader:
     def call(self, node: ast.Call, level: int) -> Node:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in FUNCTIONS:
-            raise self.error(f"{shown(self.text, node.func)} cannot be called; allowed: {', '.join(FUNCTIONS)}")
+            given = shown(self.text, node.func)
+            raise self.error(f"{given} cannot be called; allowed: {', '.join(FUNCTIONS)}")
         arity = FUNCTIONS[name]
         if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
             raise self.error(f"{name}() takes plain arguments only")

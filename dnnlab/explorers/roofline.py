@@ -1,0 +1,233 @@
+"""The roofline explorer: the layers of a network under the two roofs of a device, and what each waits for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from .. import zoo
+from ..bounds import LayerTime, NetworkTime, Roofline, on
+from ..errors import unknown
+from ..figures import Canvas, RooflineDrawing
+from ..hardware import device as catalogued
+from ..hardware import devices
+from ..networks import Network
+from ..quantities import bytes_of, show
+from ..tables import Column, Table
+from .controls import Choice, Number
+from .panel import Explorer, Panel
+
+#: Networks of the explorer by the name the zoo knows, with what is not said by that name.
+NETWORKS = {
+    "lenet5": "LeNet-5",
+    "alexnet": "AlexNet",
+    "vgg16": "VGG-16",
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "mobilenet_v1": "MobileNetV1",
+    "mobilenet_v2": "MobileNetV2",
+    "bert_base": "BERT-base, 128 tokens",
+    "gpt2_small": "GPT-2 small, 1024 tokens",
+}
+LARGEST_BATCH = 256
+#: How to read the picture.
+NOTE = (
+    r"The roof: $\text{rate} = \min(P,\ I \times B)$, the peak of the arithmetic or the intensity times the memory's "
+    "bandwidth, whichever is less. A layer on the slope waits for memory, one on the flat part for arithmetic; "
+    "the larger its mark, the longer it takes. Layers without arithmetic have no place on it."
+)
+_ROWS = 8
+
+
+@dataclass(frozen=True)
+class State:
+    """A network of `batch` samples on a device in a dtype, and the layer that is looked at."""
+
+    network: str
+    device: str
+    dtype: str
+    batch: int
+    layer: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the explorer says of a state."""
+
+    state: State
+    data: Roofline
+    layer: LayerTime
+    sentence: str
+    table: Table
+    alt: str
+
+
+def roofline(
+    network: str = "resnet50",
+    device: str = "h100-sxm",
+    dtype: str = "fp16",
+    batch: int = 8,
+    layer: str = "",
+    strict: bool | None = None,
+) -> Panel:
+    """A panel that shows which roof each layer of a network is under. Run it as the last line of a cell.
+
+    Networks are those of `NETWORKS`, devices those of the catalogue whose bandwidth is published; the layer
+    is the slowest one if none is named. Raises UnknownNameError for a name that is none of them.
+
+    >>> panel = roofline("lenet5", "t4", "fp32", batch=1)
+    >>> print(panel.reading.sentence.partition(". ")[0])
+    conv3 does 0.494 operations for each byte it moves; NVIDIA T4 needs 25.3 in fp32 to keep its arithmetic busy
+    >>> panel.close()
+    """
+    explorer = Explorer(
+        "roofline",
+        State(network, device, dtype, batch, layer),
+        (
+            Choice("network", "Network", lambda state: [(label, name) for name, label in NETWORKS.items()]),
+            Choice("device", "Device", lambda state: [(name, id) for id, name in _machines().items()]),
+            Choice("dtype", "Dtype", lambda state: [(dtype, dtype) for dtype in catalogued(state.device).peak]),
+            Number("batch", "Batch", 1, LARGEST_BATCH),
+            Choice("layer", "Layer", lambda state: [(f"{n} ({k})", n) for n, k in _kinds(state.network).items()], True),
+        ),
+        settle,
+        model,
+        Drawing,
+        NOTE,
+    )
+    if network not in NETWORKS:
+        raise unknown("network", network, NETWORKS)
+    if dtype not in catalogued(device).peak:
+        catalogued(device).rate(dtype)  # says which dtypes there are
+    if layer and layer not in _kinds(network):
+        raise unknown(f"layer of {network}", layer, _kinds(network))
+    return Panel(explorer, strict)
+
+
+def settle(state: State) -> State:
+    """The state with a dtype that its device has, the nearest in size, and a layer that its network has, the
+    slowest."""
+    peak = catalogued(state.device).peak
+    if state.dtype not in peak:
+        width = bytes_of(state.dtype)
+        state = replace(state, dtype=min(peak, key=lambda dtype: abs(bytes_of(dtype) - width)))
+    if state.layer not in _kinds(state.network):
+        state = replace(state, layer=_of(state).slowest[0].name)
+    return state
+
+
+def model(state: State) -> Reading:
+    """What a state means, in numbers and in words."""
+    setting = _of(state)
+    layer = setting.layers[state.layer]
+    return Reading(
+        state,
+        setting.data,
+        layer,
+        f"{verdict(layer)} {setting.sentence}",
+        table(state),
+        f"Roofline of {NETWORKS[state.network]} at batch {state.batch} on {layer.device.name} in {state.dtype}.",
+    )
+
+
+def verdict(layer: LayerTime) -> str:
+    """Who waits for whom in a layer, and why."""
+    if layer.bound == "nothing":
+        return f"{layer.name} computes nothing and moves nothing: it only gives its input another shape."
+    if layer.ops == 0:
+        return f"{layer.name} does no arithmetic: it only moves {show(layer.bytes, 'B')}, memory-bound."
+    ridge = show(layer.device.balance(layer.dtype), "")
+    times = f"{layer.margin:,.0f}" if layer.margin >= 100 else f"{layer.margin:.3g}"
+    outcome = {
+        "memory": f"Moving the bytes takes {times} times as long as computing: the arithmetic waits, memory-bound.",
+        "compute": f"Computing takes {times} times as long as moving the bytes: the memory waits, compute-bound.",
+        "balanced": "Computing and moving the bytes take equally long, within 10 %: balanced.",
+    }[layer.bound]
+    does = f"{layer.name} does {show(layer.intensity, '')} operations for each byte it moves"
+    return f"{does}; {layer.device.name} needs {ridge} in {layer.dtype} to keep its arithmetic busy. {outcome}"
+
+
+def table(state: State) -> Table:
+    """The slowest layers and the one that is looked at."""
+    setting = _of(state)
+    layer = setting.layers[state.layer]
+    shown = setting.slowest if layer in setting.slowest else (*setting.slowest, layer)
+    columns = (
+        Column("name", "layer"),
+        Column("kind", "kind"),
+        Column("ops", "operations", "OP"),
+        Column("bytes", "traffic", "B"),
+        Column("intensity", "intensity", "OP/B"),
+        Column("compute", "arithmetic", "s"),
+        Column("memory", "memory", "s"),
+        Column("bound", "bound by"),
+        Column("share", "of the time", show=lambda share: f"{share:.1%}"),
+    )
+    rows = [
+        {"share": one.total / setting.total} | {c.key: getattr(one, c.key) for c in columns if c.key != "share"}
+        for one in shown
+    ]
+    title = f"{NETWORKS[state.network]}, batch {state.batch}, {layer.device.name}, {state.dtype}"
+    others = len(setting.layers) - len(rows)
+    return Table(columns, rows, title, f"The slowest layers; {others} more are not listed." if others else "")
+
+
+class Drawing:
+    """The picture: built once, redrawn for each reading."""
+
+    def __init__(self) -> None:
+        self.canvas = Canvas(480, 262)
+        self._drawing = RooflineDrawing(self.canvas.axes(0.13, 0.175, 0.82, 0.73))
+
+    def png(self, reading: Reading) -> bytes:
+        """The picture of a reading."""
+        self._drawing.update(reading.data, reading.layer)
+        return self.canvas.png(*self._drawing.layers, frame=self._drawing.frame)
+
+
+@lru_cache(maxsize=1)
+def _machines() -> dict[str, str]:
+    """Devices with a roof on either side: without a published bandwidth there is no slope."""
+    return {machine.id: machine.name for machine in devices() if machine.bandwidth is not None}
+
+
+@lru_cache(maxsize=len(NETWORKS))
+def _kinds(network: str) -> dict[str, str]:
+    """The kind of each layer by its name; the batch makes no difference to either."""
+    return {node.name: node.kind for node in zoo.network(network).layers}
+
+
+@lru_cache(maxsize=8)
+def _network(network: str, batch: int) -> Network:
+    return zoo.network(network, batch=batch)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """All that does not depend on the layer that is looked at."""
+
+    data: Roofline
+    layers: dict[str, LayerTime]
+    slowest: tuple[LayerTime, ...]
+    total: float
+    sentence: str
+
+
+# A slider goes back and forth, so the same is asked again; one of ResNet-50 takes 60 kB.
+@lru_cache(maxsize=24)
+def _setting(network: str, device: str, dtype: str, batch: int) -> _Setting:
+    machine = catalogued(device)
+    time = on(_network(network, batch), machine, dtype)
+    assert isinstance(time, NetworkTime)
+    label = f"{NETWORKS[network]} at batch {batch}"
+    return _Setting(
+        Roofline(machine.rate(dtype), machine.require("bandwidth"), tuple(t for t in time.layers if t.ops != 0)),
+        {one.name: one for one in time.layers},
+        tuple(sorted(time.layers, key=lambda one: -one.total)[:_ROWS]),
+        float(time.total),
+        replace(time, name=label).sentence(),
+    )
+
+
+def _of(state: State) -> _Setting:
+    return _setting(state.network, state.device, state.dtype, state.batch)

@@ -1,0 +1,111 @@
+"""A figure that is built once and redrawn in milliseconds.
+
+Most of the time of a plot goes into its axes: ticks, labels, grid. A `Canvas` draws those once, keeps their
+pixels, and afterwards puts only what has changed on top (blitting). The picture is saved as a PNG with a
+fixed palette, since turning colours into palette indices takes a tenth of what compressing true colour does.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+# Okabe and Ito's colours, which people with any kind of colour vision tell apart.
+BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+INK, GREY, GRID, PAPER = "#1A1A1A", "#5F5F5F", "#DCDCDC", "#FFFFFF"
+# How many shades each gets between itself and the paper: smooth edges where edges are slanted or round.
+_SHADES = {BLUE: 8, VERMILION: 8, GREEN: 8, ORANGE: 8, INK: 12, GREY: 2, GRID: 1}
+_COMPRESSION = 4  # 19 kB in 3.7 ms; level 6 would be 16.5 kB in 5 ms, level 3 21 kB in 2 ms
+
+
+class Layer(NamedTuple):
+    """Artists that change together. While `look` compares equal to that of the picture before, they have not
+    changed and neither has anything beneath them; None is for those that are drawn anew for every picture."""
+
+    look: Hashable
+    artists: tuple[Artist, ...]
+
+
+class Canvas:
+    """One figure of `width` x `height` CSS pixels, rendered `scale` times finer for dense screens.
+
+    A font size or line width of 1 in the figure is one CSS pixel. The artists of layers must be created with
+    `animated=True`; all others make the frame, which is drawn once.
+
+    >>> canvas = Canvas(200, 100)
+    >>> axes = canvas.axes(0.2, 0.2, 0.7, 0.7)
+    >>> (line,) = axes.plot([0, 1], [0, 1], animated=True)
+    >>> canvas.png(Layer(None, (line,)))[:4]
+    b'\x89PNG'
+    >>> line.set_ydata([1, 0])
+    >>> again = canvas.png(Layer(None, (line,)))
+    >>> canvas.draws
+    [1, 2]
+    """
+
+    def __init__(self, width: int, height: int, scale: float = 1.5) -> None:
+        self.width, self.height = width, height
+        # At 72 dots an inch a point is a pixel, so that text is sized in the pixels of the page.
+        self.figure = Figure(figsize=(width / 72, height / 72), dpi=72 * scale, facecolor=PAPER)
+        self._agg = FigureCanvasAgg(self.figure)
+        self._palette = _palette()
+        # For the frame and each layer: how it looked, and the pixels of all up to it.
+        self._kept: list[tuple[Hashable, Any]] = []
+        #: How often the frame and each layer have been drawn.
+        self.draws: list[int] = []
+
+    def axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        """Axes at a fixed place, in shares of the figure: a layout that moved would make the picture jump."""
+        return self.figure.add_axes((left, bottom, width, height))
+
+    def png(self, *layers: Layer, frame: Hashable = "") -> bytes:
+        """The figure as a PNG: the frame, and on it the layers from back to front.
+
+        `frame` is the look of all that is in no layer, such as the limits of the axes: another value than
+        last time draws everything anew.
+        """
+        looks = [frame, *(layer.look for layer in layers)]
+        same = 0
+        while same < len(self._kept) and self._kept[same][0] == looks[same]:
+            same += 1
+        del self._kept[same:]
+        if same:
+            self._agg.restore_region(self._kept[-1][1])
+        for depth in range(same, len(looks)):
+            if depth == 0:
+                self._agg.draw()
+            else:
+                for artist in layers[depth - 1].artists:
+                    artist.axes.draw_artist(artist)  # type: ignore[union-attr]  # they are on axes
+            if looks[depth] is not None:
+                self._kept.append((looks[depth], self._agg.copy_from_bbox(self.figure.bbox)))
+            self.draws += [0] * (depth + 1 - len(self.draws))
+            self.draws[depth] += 1
+        return self._encoded()
+
+    def _encoded(self) -> bytes:
+        pixels = Image.fromarray(np.asarray(self._agg.buffer_rgba())).convert("RGB")
+        file = io.BytesIO()
+        indexed = pixels.quantize(palette=self._palette, dither=Image.Dither.NONE)
+        indexed.save(file, "PNG", compress_level=_COMPRESSION)
+        return file.getvalue()
+
+
+def _palette() -> Image.Image:
+    """An image that holds the paper's colour and the shades of each of the others."""
+    paper = np.array(to_rgb(PAPER))
+    shades = [paper]
+    for name, steps in _SHADES.items():
+        shades += [paper + share * (np.array(to_rgb(name)) - paper) for share in np.arange(1, steps + 1) / steps]
+    image = Image.new("P", (1, 1))
+    image.putpalette([round(255 * float(channel)) for shade in shades for channel in shade])
+    return image

@@ -1,0 +1,427 @@
+"""Explorers without a browser: controls are moved along the path that the browser uses, `set_state`."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import io
+import random
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from html import escape
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ipywidgets import Widget
+from matplotlib.figure import Figure
+from PIL import Image
+
+from dnnlab import device, devices, zoo
+from dnnlab import roofline as roofline_data
+from dnnlab.errors import DnnlabError, ExtentError, UnknownNameError
+from dnnlab.explorers import Choice, Explorer, Number, Panel, roofline
+from dnnlab.explorers.roofline import LARGEST_BATCH, NETWORKS, Drawing, State, model, settle
+from dnnlab.figures import Canvas, Layer, RooflineDrawing
+from dnnlab.quantities import DTYPES, bytes_of
+from dnnlab.tables import Table
+
+MACHINES = [machine.id for machine in devices() if machine.bandwidth is not None]
+SMALL = ["lenet5", "alexnet", "resnet18", "mobilenet_v1"]
+states = st.builds(
+    State,
+    st.sampled_from(SMALL), st.sampled_from(MACHINES), st.sampled_from(list(DTYPES)), st.sampled_from([1, 3, 32]),
+    st.sampled_from(["", "conv1", "fc2", "relu", "layer1.0.add"]),
+)  # fmt: skip
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def open_widgets() -> int:
+    return len(Widget.get_manager_state()["state"])
+
+
+def figures() -> int:
+    return sum(isinstance(thing, Figure) for thing in gc.get_objects())
+
+
+def agrees(panel: Panel) -> None:
+    """The panel shows what the model says of its state, and its controls show that state."""
+    expected = model(panel.state)
+    assert panel.sentence.value == panel.sentence.value.partition(">")[0] + f">{escape(expected.sentence)}</p>"
+    assert panel.table.value == expected.table.html()
+    assert panel.image.tooltip == expected.alt
+    assert panel.error.layout.display == "none"
+    for field, (first, *others) in panel.widgets.items():
+        assert first.value == getattr(panel.state, field)
+        index = getattr(first, "index", None)  # a dropdown's; the slider beside it steps through its options
+        assert [widget.value for widget in others] == [first.value if index is None else index] * len(others)
+
+
+def moves(panel: Panel, field: str) -> list[tuple[Widget, dict[str, Any]]]:
+    """Everything that a browser can say about a control: each option, and slider and box at several places."""
+    first, *others = panel.widgets[field]
+    if field == "batch":
+        typed = [1, LARGEST_BATCH, 37, 100, 3]
+        return [(first, {"value": 2.0**step}) for step in range(9)] + [(others[0], {"value": n}) for n in typed]
+    places = range(len(first.options))
+    return [(first, {"index": n}) for n in places] + [(slider, {"value": n}) for slider in others for n in places]
+
+
+@pytest.fixture
+def panel() -> Iterator[Panel]:
+    panel = roofline("alexnet", "t4", "fp16", batch=4, strict=True)
+    yield panel
+    panel.close()
+
+
+# --- driving it
+
+
+def test_every_control_at_every_place(panel: Panel) -> None:
+    for field in ("dtype", "layer", "batch", "device", "network"):
+        for widget, message in moves(panel, field):
+            widget.set_state(message)
+            agrees(panel)
+    assert panel.state.network == list(NETWORKS)[-1]
+
+
+def test_two_hundred_random_moves_leave_nothing_behind(panel: Panel, record_property: Any) -> None:
+    choose = random.Random(7)
+    batches = [1, 8, 37, 256]
+    # What a network costs is derived once and kept: that is a cache with a limit, no leak.
+    for network in NETWORKS:
+        for batch in batches:
+            model(settle(replace(panel.state, network=network, batch=batch)))
+
+    def move() -> float:
+        field = choose.choice(list(panel.widgets))
+        widget, message = choose.choice(moves(panel, field))
+        if field == "batch":
+            widget, message = panel.widgets["batch"][1], {"value": choose.choice(batches)}
+        begin = time.perf_counter()
+        widget.set_state(message)
+        return 1000 * (time.perf_counter() - begin)
+
+    for _ in range(20):  # matplotlib and the allocator take their share at first
+        move()
+    gc.collect()
+    process = psutil.Process()
+    before = open_widgets(), figures(), process.memory_info().rss
+    times = [move() for _ in range(200)]
+    gc.collect()
+    after = open_widgets(), figures(), process.memory_info().rss
+    agrees(panel)
+    grown = (after[2] - before[2]) / 2**20
+    report = {
+        "median_ms": statistics.median(times),
+        "p95_ms": statistics.quantiles(times, n=20)[-1],
+        "grown_mib": grown,
+    }
+    for name, value in report.items():
+        record_property(name, round(value, 1))
+        print(f"{name} {value:.1f}")
+    assert after[:2] == before[:2]
+    assert grown < 5
+
+
+def test_random_moves_show_what_the_model_says(panel: Panel) -> None:
+    choose = random.Random(8)
+    for step in range(60):
+        widget, message = choose.choice(moves(panel, choose.choice(list(panel.widgets))))
+        widget.set_state(message)
+        agrees(panel)
+        if step % 10 == 0:  # a picture put together from kept pixels is the one drawn afresh
+            assert (pixels(panel.image.value) == pixels(Drawing().png(model(panel.state)))).all()
+
+
+def test_only_what_changed_is_drawn(panel: Panel) -> None:
+    canvas = panel._picture.canvas
+    before = canvas.draws[:]
+    for widget, message in moves(panel, "layer")[:5] + moves(panel, "batch"):
+        widget.set_state(message)
+    assert canvas.draws[:2] == before[:2]  # neither axes nor roofs: they are those of the device
+    assert canvas.draws[2] > before[2]
+    panel.set(device="h100-sxm")
+    assert canvas.draws[:2] == [before[0], before[1] + 1]
+
+
+def test_a_second_panel_closes_the_first() -> None:
+    first = roofline("lenet5", "t4")
+    count = open_widgets()
+    second = roofline("alexnet", "h100-sxm")
+    assert open_widgets() == count
+    assert first.widget.comm is None and second.widget.comm is not None
+    second.close()
+    assert open_widgets() < count
+
+
+# --- what it says
+
+
+@given(states)
+@settings(max_examples=60)
+def test_settled_states_are_valid_and_stay(state: State) -> None:
+    settled = settle(state)
+    network = zoo.network(state.network)
+    assert settled.dtype in device(state.device).peak
+    assert settled.layer in [node.name for node in network.layers]
+    assert settle(settled) == settled
+    assert (settled.network, settled.device, settled.batch) == (state.network, state.device, state.batch)
+    if state.dtype in device(state.device).peak:
+        assert settled.dtype == state.dtype
+    if state.layer in [node.name for node in network.layers]:
+        assert settled.layer == state.layer
+
+
+@given(states, st.randoms())
+@settings(max_examples=60)
+def test_the_sentence_says_who_waits(state: State, choose: random.Random) -> None:
+    nodes = zoo.network(state.network, batch=state.batch).layers
+    node = choose.choice(nodes)
+    state = settle(replace(state, layer=node.name))
+    machine = device(state.device)
+    # Exact fractions of the layer's own counts: another way than the floats of the model.
+    moved = Fraction(node.traffic) * Fraction(bytes_of(state.dtype))
+    compute = Fraction(node.ops) / Fraction(machine.rate(state.dtype))
+    memory = moved / Fraction(machine.require("bandwidth"))
+    sentence = model(state).sentence
+    verdict = sentence.partition(f" {NETWORKS[state.network]} at batch {state.batch} takes")[0]
+    assert verdict.startswith(f"{node.name} ")
+    if moved == 0:
+        assert verdict.endswith("another shape.")
+    elif memory > compute * Fraction(1.1):
+        assert verdict.endswith("memory-bound.") and ("the arithmetic waits" in verdict or node.ops == 0)
+    elif compute > memory * Fraction(1.1):
+        assert verdict.endswith("the memory waits, compute-bound.")
+    else:
+        assert verdict.endswith("balanced.")
+
+
+@given(states)
+@settings(max_examples=30)
+def test_the_table_lists_the_slowest_and_the_picked(state: State) -> None:
+    reading = model(settle(state))
+    rows = reading.table.records()
+    assert reading.layer.name in [row["name"] for row in rows]
+    points = roofline_data(
+        zoo.network(state.network, batch=state.batch), device(state.device), reading.state.dtype
+    ).points
+    slowest = max(points, key=lambda point: point.total)
+    assert rows[0]["ops"] == slowest.ops and rows[0]["bytes"] == slowest.bytes
+    assert 0 < sum(float(str(row["share"])) for row in rows) <= 1.0000001
+
+
+def test_devices_without_a_bandwidth_are_not_offered(panel: Panel) -> None:
+    assert [id for _, id in panel.widgets["device"][0].options] == MACHINES
+    assert device("eyeriss").bandwidth is None and "eyeriss" not in MACHINES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"network": "resnet51"}, UnknownNameError, "did you mean 'resnet50'"),
+        ({"device": "h100"}, UnknownNameError, "h100-sxm"),
+        ({"device": "eyeriss", "dtype": "int16"}, ExtentError, "no known bandwidth"),
+        ({"dtype": "fp4"}, UnknownNameError, "unknown dtype"),
+        ({"layer": "conv9"}, UnknownNameError, "unknown layer of resnet50 'conv9'"),
+        ({"batch": 0}, ExtentError, "batch must be a whole number from 1 to 256, not 0"),
+        ({"batch": "8"}, ExtentError, "not '8'"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, Any], error: type[DnnlabError], words: str) -> None:
+    with pytest.raises(error, match=words.replace("(", r"\(")):
+        roofline(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"colour": "red"}, "unknown control 'colour'"),
+        ({"layer": "conv9"}, "unknown layer 'conv9'"),
+        ({"dtype": "bf16"}, "unknown dtype 'bf16'"),
+        ({"device": "t5"}, "did you mean 't4'"),
+        ({"batch": 257}, "from 1 to 256, not 257"),
+    ],
+)
+def test_set_refuses_what_no_control_offers(panel: Panel, fields: dict[str, Any], words: str) -> None:
+    before = panel.state
+    with pytest.raises(DnnlabError, match=words):
+        panel.set(**fields)
+    assert panel.state == before
+    agrees(panel)
+
+
+# --- the base, with an explorer of a few lines
+
+
+@dataclass(frozen=True)
+class Toy:
+    shape: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ToyReading:
+    sentence: str
+    table: Table
+    alt: str
+
+
+class ToyPicture:
+    def __init__(self) -> None:
+        self.canvas = Canvas(120, 80)
+        (self._line,) = self.canvas.axes(0.1, 0.1, 0.8, 0.8).plot([0, 1], [0, 1], animated=True)
+
+    def png(self, reading: ToyReading) -> bytes:
+        self._line.set_ydata([0, len(reading.sentence)])
+        return self.canvas.png(Layer(None, (self._line,)))
+
+
+def toy_model(toy: Toy) -> ToyReading:
+    if toy.size == 13:
+        raise ExtentError("13 is <unlucky>; take 12")
+    if toy.size == 14:
+        raise ZeroDivisionError("oops")
+    return ToyReading(f"a {toy.shape} & {toy.size}", Table(["size"], [[toy.size]]), "a toy")
+
+
+def toy(strict: bool | None = None, size: int = 4) -> Panel:
+    controls = (
+        Choice("shape", "Shape", lambda toy: [("Disc", "disc"), ("Cube", "cube")][: 1 + (toy.size > 2)]),
+        Number("size", "Size", 1, 16),
+    )
+
+    def keep(toy: Toy) -> Toy:
+        return toy if toy.size > 2 else replace(toy, shape="disc")
+
+    return Panel(Explorer("toy", Toy("cube", size), controls, keep, toy_model, ToyPicture), strict)
+
+
+def test_an_error_is_shown_with_its_fix_and_goes_away() -> None:
+    panel = toy(strict=False)
+    _slider, box = panel.widgets["size"]
+    shown = panel.image.value
+    box.set_state({"value": 13})
+    assert panel.error.layout.display == ""
+    assert 'role="alert"' in panel.error.value and "13 is &lt;unlucky&gt;; take 12" in panel.error.value
+    assert panel.state.size == 4 and box.value == 4 and panel.image.value == shown
+    box.set_state({"value": 14})
+    assert "ZeroDivisionError: oops" in panel.error.value
+    box.set_state({"value": 12})
+    assert panel.error.layout.display == "none" and panel.state.size == 12
+    assert "a cube &amp; 12" in panel.sentence.value
+    panel.close()
+
+
+def test_errors_are_raised_when_strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNLAB_STRICT", "1")
+    panel = toy()
+    with pytest.raises(ExtentError, match="unlucky"):
+        panel.widgets["size"][1].set_state({"value": 13})
+    assert "unlucky" in panel.error.value
+    monkeypatch.setenv("DNNLAB_STRICT", "0")
+    assert not toy().strict and toy(strict=True).strict
+    with pytest.raises(ZeroDivisionError):
+        toy(strict=False, size=14)  # nothing could be shown: the cell itself fails
+    toy().close()
+
+
+def test_options_follow_the_state() -> None:
+    panel = toy(strict=True)
+    shape, (slider, box) = panel.widgets["shape"][0], panel.widgets["size"]
+    slider.set_state({"value": 2.0})
+    assert panel.state == Toy("disc", 2) and shape.options == (("Disc", "disc"),) and box.value == 2
+    box.set_state({"value": 99})  # the box itself keeps to its range
+    assert panel.state == Toy("disc", 16) and slider.value == 16
+    assert [label for label, _ in shape.options] == ["Disc", "Cube"]
+    panel.close()
+
+
+# --- without a kernel
+
+
+def test_the_bundle_holds_the_picture_of_now(panel: Panel) -> None:
+    panel.set(batch=64)
+    bundle = panel._repr_mimebundle_()
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.widget.model_id
+    assert base64.b64decode(bundle["image/png"]) == bytes(panel.image.value)
+    picture = Image.open(io.BytesIO(bytes(panel.image.value)))
+    assert picture.mode == "P" and picture.width == 1.5 * panel._picture.canvas.width
+    assert len(panel.image.value) < 20_000
+    assert escape(model(panel.state).sentence) in bundle["text/html"]
+    panel.set(batch=1)
+    assert panel._repr_mimebundle_()["text/plain"] == bundle["text/plain"]  # so stored notebooks can be compared
+    panel.close()
+    assert set(panel._repr_mimebundle_()) == {"text/plain", "image/png", "text/html"}
+
+
+def test_an_exported_page_shows_the_picture_with_its_words(panel: Panel) -> None:
+    nbformat = pytest.importorskip("nbformat", reason="comes with JupyterLab, the extra 'lab'")
+    nbconvert = pytest.importorskip("nbconvert", reason="comes with JupyterLab, the extra 'lab'")
+    output = nbformat.v4.new_output("display_data", data=panel._repr_mimebundle_())
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("roofline()", outputs=[output])])
+    html, _ = nbconvert.HTMLExporter().from_notebook_node(page)
+    shown = re.search(r'<img alt="([^"]*)"[^>]*src="data:image/png;base64,([^"]*)"', html)
+    assert shown is not None
+    assert shown[1] == model(panel.state).alt and base64.b64decode(shown[2]) == bytes(panel.image.value)
+    assert escape(model(panel.state).sentence) in html
+
+
+def test_explorers_leave_pyplot_alone() -> None:
+    check = "import sys, dnnlab.explorers; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False, timeout=60).returncode == 0
+
+
+# --- the picture
+
+
+def test_each_layer_stands_where_its_numbers_say() -> None:
+    data = roofline_data(zoo.resnet18(batch=2), device("a100-sxm"), "fp16")
+    canvas = Canvas(480, 262)
+    drawing = RooflineDrawing(canvas.axes(0.13, 0.17, 0.82, 0.73))
+    drawing.update(data, data.points[3])
+    looks = set()
+    for bound, artist in drawing._points.items():
+        placed = {tuple(place) for place in artist.get_offsets().tolist()}
+        assert placed == {(p.intensity, p.rate) for p in data.points if p.bound == bound}
+        looks.add((artist.get_paths()[0].vertices.tobytes(), tuple(artist.get_facecolor()[0])))
+    assert len({shape for shape, _ in looks}) == len({colour for _, colour in looks}) == len(looks)
+    (low, high), (left, right) = drawing.axes.get_ylim(), drawing.axes.get_xlim()
+    assert all(left <= p.intensity <= right and low <= p.rate <= high for p in data.points)
+    assert drawing._label.get_text() == data.points[3].name
+    assert drawing._ring.get_data() == ([data.points[3].intensity], [data.points[3].rate])
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_labels_stay_inside_the_picture(machine: str) -> None:
+    dtype = next(iter(device(machine).peak))
+    data = roofline_data(zoo.mobilenet_v1(batch=256), device(machine), dtype)
+    drawing = Drawing()
+    names = sorted(data.points, key=lambda point: point.intensity)
+    for point in (names[0], names[len(names) // 2], names[-1]):
+        drawing.png(model(settle(State("mobilenet_v1", machine, dtype, 256, point.name))))
+        figure = drawing.canvas.figure
+        for text in figure.findobj(lambda artist: hasattr(artist, "get_text") and artist.get_visible()):
+            if text.get_text():
+                box = text.get_window_extent()
+                assert box.x0 >= 0 and box.y0 >= 0, text.get_text()
+                assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text.get_text()
+
+
+def test_a_layer_without_arithmetic_has_no_ring() -> None:
+    state = settle(State("alexnet", "t4", "fp16", 1, "flatten"))
+    drawing = Drawing()
+    drawing.png(model(state))
+    assert not drawing._drawing._ring.get_visible() and not drawing._drawing._label.get_visible()
