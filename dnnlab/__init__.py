@@ -57,13 +57,14 @@ from .loopnest import LoopNest
 from .networks import Builder, Network
 from .notation import lecture, read_formula, symbol
 from .program import Program
+from .sweep import sweep
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Builder", "Device", "DnnlabError", "Layer", "LayerTime", "LoopNest", "Memory", "Network", "NetworkTime",
     "Program", "Roofline", "crossing", "device", "devices", "energy", "lecture", "memories", "on", "read_formula",
-    "roofline", "symbol", "upgrades", "zoo",
+    "roofline", "sweep", "symbol", "upgrades", "zoo",
     "Conv2d",
     "DepthwiseConv2d",
     "PointwiseConv2d",

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import statements as st
+from .affine import Affine
 from .errors import ExtentError, ShapeError
 from .interpreter import BORDER, interpret
-from .loopnest import Affine, LoopNest
+from .loopnest import LoopNest
 from .program import Program
 from .statements import Node, Number, Ref, Scalar
 
@@ -250,9 +251,11 @@ class _Line:
         """The values of an affine subscript along the axes."""
         total = np.full([1] * len(self.names), form.constant, np.int64)
         for name, step in form.terms:
-            values = np.array(point[name]) if name in point else np.arange(self.nest.extent[name])
-            behind = 0 if name in point else len(self.names) - 1 - self.names.index(name)
-            total = total + step * values.reshape(-1, *[1] * behind)
+            if name in point:
+                total = total + step * point[name]
+            else:
+                behind = len(self.names) - 1 - self.names.index(name)
+                total = total + step * np.arange(self.nest.extent[name]).reshape(-1, *[1] * behind)
         return total
 
 

@@ -109,9 +109,7 @@ def test_pip_section_installs_on_the_oldest_versions_we_promise(tmp_path: Path) 
     execute(*pip, "install", "-q", "-U", "-r", str(section), cwd=ROOT)
     execute(*pip, "check", cwd=tmp_path)
     frozen = execute(*pip, "freeze", "--exclude-editable", cwd=tmp_path).splitlines()
-    assert [x for x in frozen if x.startswith(("jupyterlab==4.4.", "ipywidgets==8.1.7", "ipykernel==7.0."))][
-        2:
-    ]
+    assert [x for x in frozen if x.startswith(("jupyterlab==4.4.", "ipywidgets==8.1.7", "ipykernel==7.0."))][2:]
     assert not [x for x in frozen if x.startswith("torch==")]
     imports = notebook_imports()
     assert "dnnlab" in imports

@@ -8,8 +8,20 @@ from pathlib import Path
 import pytest
 
 from dnnlab import (
-    Add, AvgPool2d, BatchNorm2d, Builder, Concatenate, Conv2d, ConvTranspose2d, Flatten, Linear, MaxPool2d,
-    Network, ReLU, Sigmoid, zoo,
+    Add,
+    AvgPool2d,
+    BatchNorm2d,
+    Builder,
+    Concatenate,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    Network,
+    ReLU,
+    Sigmoid,
+    zoo,
 )  # fmt: skip
 from dnnlab.errors import DnnlabError, ShapeError, UnknownNameError
 from dnnlab.lifetimes import lifetimes

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnnlab import Conv2d, FeedForward, Linear, LoopNest, MaxPool2d, Program, Softmax, SGD
+from dnnlab import SGD, Conv2d, FeedForward, Linear, LoopNest, MaxPool2d, Program, Softmax
 from dnnlab.errors import DnnlabError, ReadError, ShapeError
 from dnnlab.interpreter import interpret
 

@@ -115,6 +115,7 @@ def outcome(
     return outcome
 
 
+ABSENT = "import pytest\npytest.importorskip('absent', reason='no absent: get it')\n"
 ONE = "def test_a(): pass\n"
 SKIP = "import pytest\ndef test_b(): pytest.skip('no moon')\ndef test_c(): pass\ndef test_d(): pass\n"
 BAD = "def test_e(): assert 'ham' == 'eggs'\n"
@@ -125,6 +126,13 @@ def test_outcomes_of_all_stages_are_summed(outcome: Callable[..., Outcome]) -> N
     status, last, said = outcome(one=ONE, two=SKIP)
     assert (status, last) == (0, "3 passed, 0 failed, 1 skipped")
     assert "skipped 1: no moon" in said
+
+
+def test_file_that_skips_itself_says_why(outcome: Callable[..., Outcome]) -> None:
+    (tasks.ROOT / "test_self.py").write_text(ABSENT)
+    status, last, said = outcome(both=Stage(("pytest", "-q", "test_self.py", "test_one.py"), 60), one=ONE)
+    assert (status, last) == (0, "2 passed, 0 failed, 1 skipped")
+    assert "skipped 1: no absent: get it\n" in said
 
 
 def test_failure_shows_its_output_and_the_later_stages_still_run(outcome: Callable[..., Outcome]) -> None:
@@ -142,9 +150,7 @@ def test_failure_shows_its_output_and_the_later_stages_still_run(outcome: Callab
         (Stage(("json.tool", "absent.json"), 60, counts=False), 2),
     ],
 )
-def test_stage_that_ran_no_test_fails(
-    outcome: Callable[..., Outcome], stage: str | Stage, status: int
-) -> None:
+def test_stage_that_ran_no_test_fails(outcome: Callable[..., Outcome], stage: str | Stage, status: int) -> None:
     assert outcome(bad=stage)[:2] == (1, "0 passed, 1 failed")
     assert f"bad ended with status {status}" in outcome(bad=stage)[2]
 

@@ -390,9 +390,7 @@ WITNESSES["Dropout"] = Witness(
     lambda o, t: t["inp"] * t["mask"],
     others=lambda o: elements(o, "mask"),
 )
-WITNESSES["Add"] = Witness(
-    draw_shape, lambda o: elements(o, "first", "second"), lambda o, t: t["first"] + t["second"]
-)
+WITNESSES["Add"] = Witness(draw_shape, lambda o: elements(o, "first", "second"), lambda o, t: t["first"] + t["second"])
 WITNESSES["Multiply"] = Witness(
     draw_shape, lambda o: elements(o, "first", "second"), lambda o, t: t["first"] * t["second"]
 )

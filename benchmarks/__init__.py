@@ -1,0 +1,1 @@
+"""How fast dnnlab is beside named peers, measured in the same run; see README.md."""

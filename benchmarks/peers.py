@@ -1,0 +1,102 @@
+"""The peers: each counts a hand-written ResNet-50 without computing it, once as a program, or several times in one.
+
+    python -m benchmarks.peers fvcore           prints the peer's table
+    python -m benchmarks.peers fvcore again     prints the times of counts in one process, as JSON
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))  # the tests' witness is the peers' network
+
+
+def flop_counter(batch: int) -> str:
+    """PyTorch's own counter on the meta device: shapes without numbers."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+    from torch_models import resnet50
+
+    with torch.device("meta"):
+        model, image = resnet50(), torch.empty(batch, 3, 224, 224)
+    with torch.no_grad(), FlopCounterMode(display=False, depth=None) as counter:
+        model(image)
+    return f"{counter.get_table()}\ntotal {counter.get_total_flops()} FLOP"
+
+
+def fvcore(batch: int) -> str:
+    """fvcore traces the module; on the meta device too."""
+    import logging
+
+    import torch
+    from fvcore.nn import FlopCountAnalysis, flop_count_table
+    from torch_models import resnet50
+
+    logging.disable(logging.WARNING)  # a list of operations that it does not count
+    with torch.device("meta"):
+        model, image = resnet50().eval(), torch.empty(batch, 3, 224, 224)
+    analysis = FlopCountAnalysis(model, image)
+    return f"{flop_count_table(analysis, max_depth=4)}\ntotal {analysis.total()}"
+
+
+def torchinfo(batch: int) -> str:
+    """torchinfo calls the module with hooks; on the meta device too."""
+    import torch
+    from torch_models import resnet50
+    from torchinfo import summary
+
+    with torch.device("meta"):
+        model, image = resnet50(), torch.empty(batch, 3, 224, 224)
+    return str(summary(model, input_data=image, device="meta", verbose=0, depth=4))
+
+
+def dnnlab(batch: int) -> str:
+    """The same question put to dnnlab."""
+    from dnnlab import zoo
+
+    return "\n".join(map(str, zoo.resnet50(batch=batch).rows()))
+
+
+COUNTS: dict[str, Callable[[int], str]] = {
+    "dnnlab": dnnlab,
+    "FlopCounterMode": flop_counter,
+    "fvcore": fvcore,
+    "torchinfo": torchinfo,
+}
+IMPORTS = {
+    "dnnlab": "dnnlab",
+    "FlopCounterMode": "torch.utils.flop_counter",
+    "fvcore": "fvcore.nn",
+    "torchinfo": "torchinfo",
+}
+
+
+def again(name: str) -> dict[str, float | list[float]]:
+    """Seconds of the first count, of ten more of the same, and of three of other batches."""
+    import importlib
+
+    importlib.import_module(IMPORTS[name])
+    if name != "dnnlab":
+        importlib.import_module("torch_models")
+
+    def seconds(batch: int) -> float:
+        begin = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()):
+            COUNTS[name](batch)
+        return time.perf_counter() - begin
+
+    first = seconds(1)
+    return {"first": first, "later": [seconds(1) for _ in range(10)], "other": [seconds(n) for n in (2, 3, 5)]}
+
+
+if __name__ == "__main__":
+    if sys.argv[2:] == ["again"]:
+        print(json.dumps(again(sys.argv[1])))
+    else:
+        print(COUNTS[sys.argv[1]](1))

@@ -1,0 +1,63 @@
+"""Results as text for the terminal, as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .harness import Finding, Result, number
+
+VERDICT = {True: "met", False: "**missed**", None: ""}
+
+
+def lines(result: Result) -> str:
+    """A result for the terminal, one line a finding."""
+    text = [f"  {finding.what:<44} {finding.spread} {finding.unit}  {_target(finding)}".rstrip() for finding in result.findings]
+    return "\n".join(text + [f"  not run: {name}: {reason}" for name, reason in result.skipped.items()]).replace("**", "")
+
+
+def _target(finding: Finding) -> str:
+    if finding.target is None:
+        return ""
+    return f"{VERDICT[finding.met]} (target {finding.target[0]} {number(finding.target[1])})"
+
+
+def write(folder: Path, machine: Mapping[str, Any], results: Iterable[Result], skipped: Mapping[str, str]) -> None:
+    """Write `report.md` and `report.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results = list(results)
+    (folder / "report.md").write_text(markdown(machine, results, skipped), encoding="utf-8")
+    record = {"machine": machine, "benchmarks": {r.name: _record(r) for r in results}, "not_run": dict(skipped)}
+    (folder / "report.json").write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def _record(result: Result) -> dict[str, Any]:
+    findings = [{**asdict(finding), "met": finding.met} for finding in result.findings]
+    return {"about": result.about, "findings": findings, "not_run": dict(result.skipped), "raw": dict(result.raw)}
+
+
+def markdown(machine: Mapping[str, Any], results: Iterable[Result], skipped: Mapping[str, str]) -> str:
+    """The report; a number is the median, with the least and the greatest of all rounds behind it."""
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    memory = f", {machine['memory_bytes'] / 1e9:.0f} GB" if machine["memory_bytes"] else ""
+    load = machine["load_average_at_start"]
+    text = [
+        "# How fast dnnlab is\n",
+        "Written by `python benchmarks/run.py`. Numbers are medians with (least … greatest) of all rounds; programs "
+        "take turns, and a ratio is taken within a round.\n",
+        f"Machine: {machine['processor']}, {machine['logical_processors']} logical processors{memory}, "
+        f"{machine['system']}; Python {machine['python']}, {packages}."
+        + (f" Load average at the start: {load:.1f}." if load is not None else "")
+        + "\n",
+    ]
+    for result in results:
+        text += [f"## {result.name}\n", result.about + "\n"]
+        if result.findings:
+            text += ["| what | measured | unit | target |", "| --- | --- | --- | --- |"]
+            text += [f"| {f.what} | {f.spread} | {f.unit} | {_target(f)} |" for f in result.findings] + [""]
+        text += [f"Not run: {name}: {reason}\n" for name, reason in result.skipped.items()]
+    text += [f"Benchmark not run: {name}: {reason}\n" for name, reason in skipped.items()]
+    return "\n".join(text)
