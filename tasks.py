@@ -156,7 +156,7 @@ def stages() -> dict[str, Stage]:
     return {
         "lint": Stage(("ruff", "check", "."), 120, counts=False),
         "types": Stage(("mypy",), 300, counts=False),
-        "unit": Stage((*parallel, "worksteal", *sources), 1800),
+        "unit": Stage((*parallel, "worksteal", *sources), 2400),
         "notebooks": Stage((*parallel, "loadfile", *nbval, "notebooks"), 900),
         "browser": Stage(("pytest", "-q", "tests/browser"), 900),  # one at a time: journeys measure times
     }

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product as every
 
+import sympy
+
 from . import statements as st
 from .affine import MAX_ENUMERATED, Affine, affine
 from .errors import ExtentError, ReadError, ShapeError
@@ -291,7 +293,11 @@ class LoopNest:
         def capital(value: Dim) -> str:
             if isinstance(value, int):
                 return str(value)
-            return str(value.xreplace({s: symbol(str(s).upper()) for s in value.free_symbols}))
+            upper = value.xreplace({s: symbol(str(s).upper()) for s in value.free_symbols})
+            if not isinstance(upper, sympy.floor | sympy.ceiling):
+                return str(upper)
+            top, bottom = sympy.together(upper.args[0]).as_numer_denom()
+            return f"({top}) // {bottom}" if isinstance(upper, sympy.floor) else f"-(-({top}) // {bottom})"
 
         lines = [f"{name} = {capital(value)}" for name, value in self.settings]
         for depth, (name, extent) in enumerate(self.extents):

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from dnnlab import __version__, device, devices, on, zoo
 from dnnlab.cli import main
+from dnnlab.costs import read_program
 from dnnlab.interpreter import interpret
 from dnnlab.lecture import layer_cells
 from dnnlab.loopnest import LoopNest
@@ -201,6 +202,13 @@ def test_cost_of_several_lines_with_a_local() -> None:
     rows = read_csv("cost", *softmax, "--set", "c=4 * 2")
     kept = {row["of"]: row["value"] for row in rows if row["quantity"] == "kept for backward"}
     assert kept == {"inp": "8*n", "total": "n"}
+
+
+def test_roles_are_found_out() -> None:
+    softmax = read_program(["total[n] += exp(inp[n,c])", "out[n,c] = exp(inp[n,c]) / total[n]"], {})
+    assert softmax.having("input", "output") == ("inp", "out") and softmax.locals == ("total",)
+    lookup = read_program(["out[n,c] = table[ids[n],c]"], {})
+    assert (lookup.role("ids"), lookup.role("table")) == ("constant", "input")
 
 
 def test_cost_with_settings_lookups_and_updates() -> None:

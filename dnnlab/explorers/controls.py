@@ -99,22 +99,26 @@ class Number:
 
     def handles(self, state: Any) -> tuple[Handle, ...]:
         """Its widgets, made for a state."""
-        slider = widgets.FloatLogSlider(
-            description=self.label, base=2, min=math.log2(self.low), max=math.log2(self.high), step=1, readout=False,
-            value=self.low, style=_STYLE, layout=widgets.Layout(width="auto", flex="1 1 150px", min_width="0"),
+        # The slider counts doublings. A logarithmic one that holds the number itself would, in the browser, jump
+        # from a typed 37 to 32, a place it can stand at, and send that back as if it had been moved.
+        slider = widgets.IntSlider(
+            description=self.label, min=math.log2(self.low), max=math.log2(self.high), readout=False, style=_STYLE,
+            layout=widgets.Layout(width="auto", flex="1 1 150px", min_width="0"),
         )  # fmt: skip
         box = widgets.BoundedIntText(
             min=self.low, max=self.high, value=self.low, tooltip=f"{self.label}, {self.low} to {self.high}",
             layout=widgets.Layout(width="5em", flex="0 0 auto"),
         )  # fmt: skip
 
-        def show(widget: widgets.ValueWidget) -> Callable[[Any], None]:
-            # The slider's handle stays at the nearest doubling of a typed 37; its value is 37 all the same.
-            return lambda now: setattr(widget, "value", getattr(now, self.field))
+        def double(now: Any) -> None:
+            slider.value = round(math.log2(getattr(now, self.field)))
+
+        def type_in(now: Any) -> None:
+            box.value = getattr(now, self.field)
 
         return (
-            Handle(slider, lambda now, value: round(value), show(slider)),
-            Handle(box, lambda now, value: value, show(box)),
+            Handle(slider, lambda now, doublings: 2**doublings, double),
+            Handle(box, lambda now, value: value, type_in),
         )
 
 
