@@ -27,7 +27,11 @@ def measure(repeats: int, progress: Progress) -> Result:
     findings = []
     for kind, words in WORDS.items():
         for name, several in raw.items():
-            found = [answer[kind] if kind == "first" else median(answer[kind]) for answer in several]
+            wall, processor = (
+                Spread.of(median(pair[clock] for pair in answer[kind]) for answer in several) for clock in (0, 1)
+            )
             target = TARGETS.get(kind) if name == "dnnlab" else None
-            findings.append(Finding(f"{words}, {name}", Spread.of(found), "s", target))
+            findings.append(Finding(f"{words}, {name}", wall, "s", target))
+            if target:
+                findings.append(Finding(f"{words}, {name}, processor time", processor, "s", target))
     return Result(NAME, ABOUT, tuple(findings), skipped, raw)

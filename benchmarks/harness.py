@@ -26,9 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Run:
-    """One process: wall time in seconds, peak resident bytes (None where the system does not tell), output."""
+    """One process: wall time and processor time in seconds, peak resident bytes, output. What the system does not
+    tell is None."""
 
     seconds: float
+    processor: float | None
     peak: int | None
     output: str
 
@@ -105,12 +107,17 @@ def run(arguments: Iterable[str], limit: float = 300) -> Run:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as complaint:
         begin = time.perf_counter()
         child = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=out, stderr=complaint, stdin=subprocess.DEVNULL
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=complaint,
         )
-        peak = None
+        processor, peak = None, None
         try:
             if hasattr(os, "wait4"):
-                peak = _wait(child, begin + limit)
+                processor, peak = _wait(child, begin + limit)
             else:
                 child.wait(limit)
         finally:
@@ -122,18 +129,18 @@ def run(arguments: Iterable[str], limit: float = 300) -> Run:
         complaint.seek(0)
         if child.returncode:
             raise RuntimeError(f"{' '.join(arguments)}: {complaint.read().decode(errors='replace')[-2000:]}")
-        return Run(seconds, peak, out.read().decode(errors="replace"))
+        return Run(seconds, processor, peak, out.read().decode(errors="replace"))
 
 
-def _wait(child: subprocess.Popen[bytes], deadline: float) -> int | None:
-    """Wait for a child and return its peak resident bytes; None if it ran out of time."""
+def _wait(child: subprocess.Popen[bytes], deadline: float) -> tuple[float | None, int | None]:
+    """Wait for a child and return its processor time and its peak resident bytes."""
     while time.perf_counter() < deadline:
         pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         if pid:
             child.returncode = os.waitstatus_to_exitcode(status)
-            return int(usage.ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
+            return usage.ru_utime + usage.ru_stime, int(usage.ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
         time.sleep(0.001)
-    return None
+    return None, None  # it ran out of time
 
 
 def in_turn(
@@ -171,6 +178,13 @@ def in_turn(
 def ratio(ours: Iterable[float], theirs: Iterable[float]) -> Spread:
     """The spread of ours / theirs, round by round."""
     return Spread.of(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Wall time and processor time of a call in this process, in seconds, and its result."""
+    wall, processor = time.perf_counter(), time.process_time()
+    found = function()
+    return time.perf_counter() - wall, time.process_time() - processor, found
 
 
 def answers(runs: Iterable[Run]) -> list[Any]:

@@ -22,6 +22,9 @@ def measure(repeats: int, progress: Progress) -> Result:
         Finding("whole process, dnnlab / sympy", ratio([r.seconds for r in dnnlab], [r.seconds for r in sympy]), "×"),
         *(Finding(f"time, {name}", Spread.of(values), "s") for name, values in seconds.items()),
     ]
+    if all(found.processor for found in (*sympy, *dnnlab)):
+        spread = ratio([r.processor or 0 for r in dnnlab], [r.processor or 0 for r in sympy])
+        findings.append(Finding("whole process, processor time, dnnlab / sympy", spread, "×"))
     if all(found.peak for found in (*sympy, *dnnlab)):
         above = [(b.peak or 0) - (a.peak or 0) for a, b in zip(sympy, dnnlab, strict=True)]
         findings.append(Finding("memory above sympy", Spread.of(a / 1e6 for a in above), "MB", ("<=", 20)))

@@ -10,11 +10,11 @@ import contextlib
 import io
 import json
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))  # the tests' witness is the peers' network
+from .harness import ROOT, timed
+
+sys.path.insert(0, str(ROOT / "tests"))  # the tests' witness is the peers' network
 
 
 def flop_counter(batch: int) -> str:
@@ -31,7 +31,7 @@ def flop_counter(batch: int) -> str:
 
 
 def fvcore(batch: int) -> str:
-    """fvcore traces the module; on the meta device too."""
+    """fvcore traces the module with real numbers: PyTorch's tracer does not take this one on the meta device."""
     import logging
 
     import torch
@@ -39,9 +39,7 @@ def fvcore(batch: int) -> str:
     from torch_models import resnet50
 
     logging.disable(logging.WARNING)  # a list of operations that it does not count
-    with torch.device("meta"):
-        model, image = resnet50().eval(), torch.empty(batch, 3, 224, 224)
-    analysis = FlopCountAnalysis(model, image)
+    analysis = FlopCountAnalysis(resnet50().eval(), torch.zeros(batch, 3, 224, 224))
     return f"{flop_count_table(analysis, max_depth=4)}\ntotal {analysis.total()}"
 
 
@@ -60,7 +58,7 @@ def dnnlab(batch: int) -> str:
     """The same question put to dnnlab."""
     from dnnlab import zoo
 
-    return "\n".join(map(str, zoo.resnet50(batch=batch).rows()))
+    return str(len(zoo.resnet50(batch=batch).rows()))
 
 
 COUNTS: dict[str, Callable[[int], str]] = {
@@ -77,22 +75,20 @@ IMPORTS = {
 }
 
 
-def again(name: str) -> dict[str, float | list[float]]:
-    """Seconds of the first count, of ten more of the same, and of three of other batches."""
+def again(name: str) -> dict[str, list[tuple[float, float]]]:
+    """Wall and processor seconds of the first count, of ten more of the same, and of three of other batches."""
     import importlib
 
     importlib.import_module(IMPORTS[name])
     if name != "dnnlab":
         importlib.import_module("torch_models")
 
-    def seconds(batch: int) -> float:
-        begin = time.perf_counter()
+    def seconds(batch: int) -> tuple[float, float]:
         with contextlib.redirect_stdout(io.StringIO()):
-            COUNTS[name](batch)
-        return time.perf_counter() - begin
+            return timed(lambda: COUNTS[name](batch))[:2]
 
     first = seconds(1)
-    return {"first": first, "later": [seconds(1) for _ in range(10)], "other": [seconds(n) for n in (2, 3, 5)]}
+    return {"first": [first], "later": [seconds(1) for _ in range(10)], "other": [seconds(n) for n in (2, 3, 5)]}
 
 
 if __name__ == "__main__":

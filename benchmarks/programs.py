@@ -7,7 +7,7 @@ from .harness import Candidate, Finding, Progress, Result, Spread, in_turn, rati
 NAME = "programs"
 ABOUT = (
     "`dnnlab analyze resnet50` (counts, times on a device, bytes kept) against a program that counts a hand-written "
-    "ResNet-50 on meta tensors with a peer: start of Python to its end."
+    "ResNet-50 with a peer (on meta tensors; fvcore with numbers): from the start of Python to its end."
 )
 OURS = Candidate("dnnlab analyze resnet50", ("-m", "dnnlab", "analyze", "resnet50"), ("dnnlab",))
 PEERS = {"FlopCounterMode": ("torch",), "fvcore": ("torch", "fvcore"), "torchinfo": ("torch", "torchinfo")}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import sys
-import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
 from typing import Any
 
-from .harness import Candidate, Finding, Progress, Result, Spread, answers, in_turn
+from .harness import Candidate, Finding, Progress, Result, Spread, answers, in_turn, ratio, timed
 
 NAME = "sweeps"
 ABOUT = (
@@ -20,27 +22,23 @@ WORDS = {"convolution": "operations of a convolution", "bound": "time of a linea
 
 
 def measure(repeats: int, progress: Progress) -> Result:
-    """Points a second, fresh processes."""
+    """Points a second of each way, in fresh processes."""
     candidate = Candidate("sweep", ("-m", "benchmarks.sweeps"), ("dnnlab", "numpy"))
     runs, skipped = in_turn([candidate], repeats, progress)
-    raw = answers(runs.get("sweep", []))
-    findings = []
-    for name in WORDS if raw else ():
-        rounds = [answer[name] for answer in raw]
-
-        def rate(who: str, rounds: list[Any] = rounds) -> list[float]:
-            return [found["points"][who] / found["seconds"][who] for found in rounds]
-
-        def times(who: str, rate: Any = rate) -> Spread:
-            return Spread.of(a / b for a, b in zip(rate("sweep"), rate(who), strict=True))
-
-        million = [value / 1e6 for value in rate("sweep")]
+    raw = answers(runs.get(candidate.name, []))
+    findings: list[Finding] = []
+    for formula, words in WORDS.items() if raw else ():
+        rounds = [answer[formula] for answer in raw]
+        rate = {who: [found["points"] / found["wall"] for found in (r[who] for r in rounds)] for who in rounds[0]}
+        alone = [r["sweep"]["points"] / r["sweep"]["processor"] / 1e6 for r in rounds]
+        unit, target = "million points/s", (">=", 10.0)
         findings += [
-            Finding(f"{WORDS[name]}: sweep", Spread.of(million), "million points/s", (">=", 10)),
-            Finding(f"{WORDS[name]}: first call", Spread.of(found["seconds"]["first"] for found in rounds), "s"),
-            Finding(f"{WORDS[name]}: times as fast as subs", times("subs"), "×", (">=", 2000)),
-            Finding(f"{WORDS[name]}: times as fast as a Python loop", times("loop"), "×"),
-            Finding(f"{WORDS[name]}: times as fast as lambdify", times("lambdify"), "×"),
+            Finding(f"{words}, sweep", Spread.of(value / 1e6 for value in rate["sweep"]), unit, target),
+            Finding(f"{words}, sweep, processor time", Spread.of(alone), unit, target),
+            Finding(f"{words}, first call", Spread.of(r["first"]["wall"] for r in rounds), "s"),
+            Finding(f"{words}, times as fast as subs", ratio(rate["sweep"], rate["subs"]), "×", (">=", 2000)),
+            Finding(f"{words}, times as fast as a loop", ratio(rate["sweep"], rate["loop"]), "×"),
+            Finding(f"{words}, times as fast as lambdify", ratio(rate["sweep"], rate["lambdify"]), "×"),
         ]
     return Result(NAME, ABOUT, tuple(findings), skipped, {"rounds": raw})
 
@@ -67,66 +65,48 @@ def formulas() -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _time(function: Any) -> tuple[float, Any]:
-    begin = time.perf_counter()
-    found = function()
-    return time.perf_counter() - begin, found
-
-
-def _points(count: int) -> list[tuple[int, int, int]]:
-    """Points from all over the grid."""
-    import itertools
-
-    grid = list(itertools.product(*AXES.values()))
-    return grid[:: len(grid) // count][:count]
-
-
-def once() -> dict[str, Any]:
-    """Seconds of each way for each formula, in this process, after the values were compared."""
+def once() -> dict[str, dict[str, dict[str, float]]]:
+    """Points and seconds of each way for each formula, in this process; the values are compared."""
     import numpy
     from sympy import lambdify
 
     from dnnlab.sweep import sweep
 
+    grid = list(itertools.product(*AXES.values()))
+    few, many = grid[:: len(grid) // 200], grid[:: len(grid) // 100_000]
+    mesh = numpy.ix_(*(numpy.array(axis) for axis in AXES.values()))
     answer = {}
     for name, (expression, plain) in formulas().items():
         free = {str(symbol): symbol for symbol in expression.free_symbols}
-        first, _ = _time(lambda e=expression: sweep(e, **AXES))
-        again = [_time(lambda e=expression: sweep(e, **AXES)) for _ in range(5)]
-        values = numpy.asarray(again[-1][1].values)
-        few, many = _points(200), _points(100_000)
-        subs, slow = _time(lambda e=expression, f=free, p=few: [e.subs(dict(zip(f.values(), q, strict=True))) for q in _named(f, p)])
-        loop, fast = _time(lambda f=plain, p=many: [f(*point) for point in p])
-        grid = numpy.ix_(*(numpy.array(axis) for axis in AXES.values()))
-        function = lambdify([free[axis] for axis in AXES], expression, "numpy")
-        arrays = sorted(_time(lambda f=function, g=grid: f(*g)) for _ in range(5)) if False else [
-            _time(lambda f=function, g=grid: f(*g)) for _ in range(5)
-        ]
-        flat = values.reshape(-1)
-        step = len(flat) // len(many)
-        if not numpy.allclose(flat[::step][: len(many)], fast, rtol=1e-12):
-            raise RuntimeError(f"{name}: sweep and the loop differ")
-        step = len(flat) // len(few)
-        if not numpy.allclose(flat[::step][: len(few)], [float(value) for value in slow], rtol=1e-12):
-            raise RuntimeError(f"{name}: sweep and subs differ")
-        seconds = {
-            "first": first,
-            "sweep": sorted(value for value, _ in again)[2],
-            "subs": subs,
-            "loop": loop,
-            "lambdify": sorted(value for value, _ in arrays)[2],
+        symbols = [free[axis] for axis in AXES]
+        function = lambdify(symbols, expression, "numpy")
+        ways: dict[str, tuple[int, Callable[[], Any]]] = {
+            "first": (len(grid), partial(sweep, expression, **AXES)),
+            "sweep": (len(grid), partial(sweep, expression, **AXES)),
+            "lambdify": (len(grid), partial(function, *mesh)),
+            "loop": (len(many), partial(_loop, plain, many)),
+            "subs": (len(few), partial(_substitute, expression, symbols, few)),
         }
-        points = {"sweep": len(flat), "subs": len(few), "loop": len(many), "lambdify": len(flat)}
-        answer[name] = {"seconds": seconds, "points": points}
+        found = {who: [timed(way) for _ in range(5 if who in ("sweep", "lambdify") else 1)] for who, (_, way) in ways.items()}
+        results = {who: several[0][2] for who, several in found.items()}
+        values = numpy.asarray(results["sweep"].values).reshape(-1)
+        for who, points in (("loop", many), ("subs", few)):
+            if not numpy.allclose(values[:: len(grid) // len(points)], numpy.array(results[who], float), rtol=1e-12):
+                raise RuntimeError(f"{name}: sweep and {who} differ")
+        answer[name] = {
+            who: {"points": points, "wall": median(f[0] for f in found[who]), "processor": median(f[1] for f in found[who])}
+            for who, (points, _) in ways.items()
+        }
     return answer
 
 
-def _named(free: dict[str, Any], points: list[tuple[int, int, int]]) -> list[list[int]]:
-    """The points in the order of the formula's symbols."""
-    places = [list(AXES).index(name) for name in free]
-    return [[point[place] for place in places] for point in points]
+def _loop(function: Callable[..., float], points: list[tuple[int, ...]]) -> list[float]:
+    return [function(*point) for point in points]
+
+
+def _substitute(expression: Any, symbols: list[Any], points: list[tuple[int, ...]]) -> list[Any]:
+    return [expression.subs(dict(zip(symbols, point, strict=True))) for point in points]
 
 
 if __name__ == "__main__":
     print(json.dumps(once()))
-    sys.exit()

@@ -9,7 +9,8 @@
 """
 
 from . import zoo
-from .bounds import LayerTime, NetworkTime, Roofline, crossing, on, roofline, upgrades
+from .balance import Roofline, crossing, roofline, upgrades
+from .bounds import LayerTime, NetworkTime, on
 from .errors import DnnlabError
 from .hardware import Device, Memory, device, devices, energy, memories
 from .layers import (

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import sympy
@@ -21,7 +21,7 @@ from .hardware import Device
 from .layers.base import Layer
 from .loopnest import LoopNest
 from .networks import Network, Node
-from .notation import Dim, ceil_div, is_number, symbol
+from .notation import Dim, ceil_div, is_bound, is_number
 from .quantities import bytes_of, show
 from .tables import Column, Table
 
@@ -62,7 +62,7 @@ class LayerTime:
         times = list(self.engines.values())
         if not self.overlap:
             return sum(times)
-        return max(times) if all(_known(t) for t in times) else sympy.Max(*times)
+        return max(times) if all(is_bound(t) for t in times) else sympy.Max(*times)
 
     @property
     def bound(self) -> str:
@@ -113,7 +113,7 @@ class LayerTime:
     @property
     def fits_on_chip(self) -> bool | None:
         """Do all tensors of the layer fit on the chip at once? (None: their size or the chip's is not known.)"""
-        return bool(self.bytes <= self.device.on_chip) if self.device.on_chip and _known(self.bytes) else None
+        return bool(self.bytes <= self.device.on_chip) if self.device.on_chip and is_bound(self.bytes) else None
 
     def sentence(self) -> str:
         """The verdict in words.
@@ -142,7 +142,7 @@ class LayerTime:
         return sorted(self.engines.items(), key=lambda item: -item[1])
 
     def _ranking(self) -> tuple[str, float, float]:
-        if not all(_known(time) for time in self.engines.values()):
+        if not all(is_bound(time) for time in self.engines.values()):
             names = sorted({str(s) for t in self.engines.values() for s in getattr(t, "free_symbols", ())})
             raise ExtentError(f"{self.name}: who waits depends on {', '.join(names)}; bind them with .at(...) first")
         (slow, first), (_, second), *_ = self._sorted()
@@ -235,9 +235,6 @@ def _count(value: object) -> str:
     return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else str(value)
 
 
-def _known(value: Dim) -> bool:
-    return not getattr(value, "free_symbols", ())
-
 
 def on(
     work: Work | Network,
@@ -297,97 +294,3 @@ def _way(device: Device, place: str) -> float:
             raise ExtentError(f"{device.name} has no disk; give it one: device.with_disk('2 TB', '7 GB/s')")
         return device.disk.bandwidth
     raise ExtentError(f"parameters_from = {quote(place)}: expected 'link' (the host's memory), 'disk' or None")
-
-
-def upgrades(work: Work | Network, device: Device, dtype: str = "fp16", overlap: bool = True) -> dict[str, float]:
-    """How many times faster the work gets when one resource of the device is doubled, and when both are.
-
-    >>> from dnnlab import Linear, device
-    >>> upgrades(Linear(n=1, c=4096, k=4096), device("h100-sxm"))
-    {'compute': 1.0, 'bandwidth': 2.0, 'both': 2.0}
-
-    Raises `ExtentError` while symbols are open.
-    """
-    before = on(work, device, dtype, overlap).total
-    if not _known(before):
-        names = ", ".join(sorted(map(str, before.free_symbols)))
-        raise ExtentError(f"what an upgrade buys depends on {names}; bind them with .at(...) first")
-    changed = {
-        "compute": device.scaled(compute=2),
-        "bandwidth": device.scaled(bandwidth=2),
-        "both": device.scaled(compute=2, bandwidth=2),
-    }
-    if not before:  # a view takes no time on any device
-        return dict.fromkeys(changed, 1.0)
-    return {name: float(before / on(work, other, dtype, overlap).total) for name, other in changed.items()}
-
-
-def crossing(layer: Layer | Node, device: Device, dtype: str, name: str) -> Dim | None:
-    """The value of a dimension at which arithmetic and memory take equally long, solved by SymPy.
-
-    For a linear layer and `name="n"`: the batch at which it stops being memory-bound. None where no positive
-    value balances the two (the layer is bound by one side whatever the dimension); the least of several.
-    With other symbols open it is a formula. Raises `ExtentError` for what is no dimension of the layer,
-    `DnnlabError` where SymPy finds no solution, as behind a stride's rounding.
-
-    >>> from dnnlab import Linear, device
-    >>> round(crossing(Linear(c=4096, k=4096), device("h100-sxm"), "fp16", "n"))
-    345
-    """
-    layer = layer.layer if isinstance(layer, Node) else layer
-    if not isinstance(layer, Layer):
-        raise DnnlabError(f"expected a layer, got {quote(layer)}; a network crosses layer by layer")
-    names = [field.name for field in fields(layer) if field.metadata.get("dimension")]
-    if name not in names:
-        raise ExtentError(f"{layer.kind} has no dimension {quote(name)}; it has {', '.join(names)}")
-    unknown_ = symbol(name)
-    time = on(layer.at(**{name: unknown_}), device, dtype)
-    assert isinstance(time, LayerTime)
-    # the exact ratio of the two figures: floats would leave SymPy with rounded coefficients
-    balance = sympy.Rational(device.rate(dtype)) / sympy.Rational(device.require("bandwidth"))
-    value = sympy.Dummy(positive=True)  # the crossing need not be a whole number
-    equation = (time.ops - time.bytes * balance).subs(unknown_, value)
-    try:
-        solutions = sympy.solve(equation, value)
-    except NotImplementedError:
-        raise DnnlabError(f"SymPy cannot solve {layer!r} for {name}: a stride rounds its sizes") from None
-    if all(_known(solution) for solution in solutions):
-        return min(map(float, solutions), default=None)
-    return solutions[0]
-
-
-@dataclass(frozen=True)
-class Roofline:
-    """The two roofs of a device and the layers under them.
-
-    `rate` is the flat roof in operations a second, `bandwidth` the slope in bytes a second, `ridge` where they
-    meet, in operations a byte.
-    """
-
-    rate: float
-    bandwidth: float
-    points: tuple[LayerTime, ...]
-
-    @property
-    def ridge(self) -> float:
-        """Operations per byte at which the roofs meet."""
-        return self.rate / self.bandwidth
-
-    def roof(self, intensity: float) -> float:
-        """The most operations a second at a given intensity."""
-        return min(self.rate, intensity * self.bandwidth)
-
-
-def roofline(work: Work | Network, device: Device, dtype: str = "fp16") -> Roofline:
-    """Roofline data of a layer or of each layer of a network that does arithmetic (Williams et al. 2009).
-
-    >>> from dnnlab import device, zoo
-    >>> data = roofline(zoo.lenet5(), device("t4"), "fp32")
-    >>> round(data.ridge, 1), all(point.rate <= data.roof(point.intensity) * 1.0001 for point in data.points)
-    (25.3, True)
-    """
-    time = on(work, device, dtype)
-    layers = time.layers if isinstance(time, NetworkTime) else (time,)
-    return Roofline(device.rate(dtype), device.require("bandwidth"), tuple(t for t in layers if t.ops != 0))
-
-

@@ -96,7 +96,7 @@ def put(as_json: bool, as_csv: bool, table: Table, text: Callable[[], str], reco
 @formats
 def layers(device: str, dtype: str, batch: int, as_json: bool, as_csv: bool) -> None:
     """The lecture's table of common layers, derived, with the notes' cell beside each."""
-    from .lecture import layer_table
+    from .notes import layer_table
 
     table = layer_table(hardware.device(device), dtype, batch)
     put(as_json, as_csv, table, lambda: _cells(table))

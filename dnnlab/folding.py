@@ -149,7 +149,7 @@ def pooling_as_convolution(pool: Pooling) -> tuple[DepthwiseConv2d, Dim]:
     lines. Raises `DnnlabError` for another layer, or for windows that a convolution would not visit.
 
     >>> pooling_as_convolution(AvgPool2d(r=2, s=2))
-    (DepthwiseConv2d(stride=2, padding='valid', k=c, r=2, s=2), Fraction(1, 4))
+    (DepthwiseConv2d(stride=(2, 2), padding='valid', k=c, r=2, s=2), Fraction(1, 4))
     >>> pooling_as_convolution(AvgPool2d())[1]
     1/(r*s)
     """
@@ -165,7 +165,7 @@ def pooling_as_convolution(pool: Pooling) -> tuple[DepthwiseConv2d, Dim]:
     r, s = pool.program.nests[0].reducing.values()
     slides: dict[str, Any] = {"stride": (r, s), "padding": "valid", "dilation": 1}
     if isinstance(pool, AvgPool2d):
-        slides = {name: getattr(pool, name) for name in slides}
+        slides = {"stride": pool.strides, "padding": pool.padding, "dilation": pool.dilation}
     conv = DepthwiseConv2d(n=pool.n, k=pool.c, h=pool.h, w=pool.w, r=r, s=s, **slides)
     if conv.output_shape != pool.output_shape:
         raise DnnlabError(

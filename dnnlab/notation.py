@@ -53,6 +53,11 @@ def is_number(value: Dim) -> bool:
     return isinstance(value, int | Fraction)
 
 
+def is_bound(value: Dim) -> bool:
+    """True where no symbol is open: a number of any kind, or an expression without symbols."""
+    return not getattr(value, "free_symbols", ())
+
+
 def settle(value: Dim) -> Dim:
     """An expression without symbols as a Python int (or Fraction); anything else unchanged.
 

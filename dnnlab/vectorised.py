@@ -105,9 +105,9 @@ class _Line:
                 looped += self._overlapping(ref)
         self.looped = list(dict.fromkeys(looped))
         self.names = [name for name in nest.extent if name not in self.looped]
-        lookups = [sub for sub in self.target.subscripts if isinstance(sub, Ref)]
-        self.kept = {name for form in nest.subscripts(self.target) if form for name, _ in form.terms}
-        self.kept |= {name for sub in lookups for name in st.ref_indices(sub)}
+        places = [self.target, *(sub for sub in self.target.subscripts if isinstance(sub, Ref))]
+        forms = [form for ref in places for form in nest.subscripts(ref) if form]
+        self.kept = {name for form in forms for name, _ in form.terms}
         self.reduced = tuple(place for place, name in enumerate(self.names) if name not in self.kept)
         self.windows: dict[tuple[Ref, float], tuple[Array, list[int]]] = {}
 

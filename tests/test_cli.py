@@ -21,8 +21,8 @@ from dnnlab import __version__, device, devices, on, zoo
 from dnnlab.cli import main
 from dnnlab.costs import read_program
 from dnnlab.interpreter import interpret
-from dnnlab.lecture import layer_cells
 from dnnlab.loopnest import LoopNest
+from dnnlab.notes import layer_cells
 
 ROOT = Path(__file__).parents[1]
 LINE = "out[n,k] += w[k,c] * x[n,c]"

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from .. import zoo
-from ..bounds import LayerTime, NetworkTime, Roofline, on
+from ..balance import Roofline
+from ..bounds import LayerTime, NetworkTime, on
 from ..errors import unknown
 from ..figures import Canvas, RooflineDrawing
 from ..hardware import device as catalogued

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ..bounds import LayerTime, Roofline
+from ..balance import Roofline
+from ..bounds import LayerTime
 from ..quantities import show
 from .canvas import BLUE, GREEN, GREY, GRID, INK, PAPER, VERMILION, Layer
 

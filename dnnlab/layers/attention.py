@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 from ..errors import ExtentError, ShapeError
-from ..notation import Dim, product, ratio
+from ..notation import Dim, dimension, product, ratio
 from ..program import Program
 from .base import Layer, Shape, catalogued, dim
 from .elementwise import activation
@@ -34,6 +34,8 @@ class Softmax(Layer):
     n: Dim = dim("n")
     c: Dim = dim("c")
     rows: Shape | None = None  # the axes before the last; their product is n
+
+    products: ClassVar[dict[str, str]] = {"n": "rows"}
 
     def check(self) -> None:
         if self.rows is not None:
@@ -79,26 +81,31 @@ class ScaledDotProductAttention(Layer):
     dropout: bool = False
 
     def check(self) -> None:
-        if self.g is None:
-            object.__setattr__(self, "g", self.a)
-        if isinstance(self.a, int) and isinstance(self.g, int) and self.a % self.g:
+        if self.g is not None:
+            object.__setattr__(self, "g", dimension("g", self.g))
+        if isinstance(self.a, int) and isinstance(self.kv_heads, int) and self.a % self.kv_heads:
             raise ExtentError(f"g = {self.g} key-value heads do not divide a = {self.a} heads")
+
+    @property
+    def kv_heads(self) -> Dim:
+        """Heads of keys and values: as many as of queries, unless g says otherwise."""
+        return self.a if self.g is None else self.g
 
     def fit(self, *shapes: Shape) -> Self:
         if len(shapes) != 3 or any(len(shape) != 3 for shape in shapes):
             raise ShapeError(f"{self.kind} takes query, key and value (n, t, width), got {shapes}")
         (n, t, width), (_, u, narrow), _ = shapes
         d = ratio(width, self.a)
-        if shapes[1] != shapes[2] or shapes[1][0] != n or narrow != self.g * d:
+        if shapes[1] != shapes[2] or shapes[1][0] != n or narrow != self.kv_heads * d:
             raise ShapeError(
-                f"{self.kind} with a = {self.a} heads of width {d} and g = {self.g} takes key and value "
-                f"({n}, u, {self.g * d}), got {shapes[1]} and {shapes[2]}"
+                f"{self.kind} with a = {self.a} heads of width {d} and g = {self.kv_heads} takes key and value "
+                f"({n}, u, {self.kv_heads * d}), got {shapes[1]} and {shapes[2]}"
             )
         return self.at(n=n, t=t, u=u, d=d)
 
     @property
     def input_shapes(self) -> tuple[Shape, ...]:
-        narrow = (self.n, self.u, self.g * self.d)
+        narrow = (self.n, self.u, self.kv_heads * self.d)
         return ((self.n, self.t, self.a * self.d), narrow, narrow)
 
     @property
@@ -108,7 +115,7 @@ class ScaledDotProductAttention(Layer):
     def lines(self) -> list[str]:
         """The lines, from `query`, `key` and `value` to `out`."""
         # with grouped queries a head is (a, b): key-value head a, query b of its group
-        head = "a" if self.g == self.a else "a,b"
+        head = "a" if self.kv_heads == self.a else "a,b"
         mask = " + mask[t,u]" if self.causal else ""
         dropped = "dropped" if self.dropout else "prob"
         return [
@@ -126,7 +133,7 @@ class ScaledDotProductAttention(Layer):
 
     def define(self) -> Program:
         roles = {"query": "input", "key": "input", "value": "input", **self.constants, "out": "output"}
-        extents = {"a": self.g, "b": ratio(self.a, self.g)}
+        extents = {"a": self.kv_heads, "b": ratio(self.a, self.kv_heads)}
         return self.read(self.lines(), roles, {}, detached=("top",), **extents)
 
 

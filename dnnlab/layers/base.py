@@ -63,6 +63,8 @@ class Layer:
     takes: ClassVar[tuple[tuple[str, ...], ...]] = ()
     #: Field or property names of the output's shape.
     gives: ClassVar[tuple[str, ...]] = ()
+    #: Dimensions that are the product of a shape, and the field that holds that shape.
+    products: ClassVar[dict[str, str]] = {}
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -86,6 +88,9 @@ class Layer:
         >>> Conv2d().at(n=1, k=64, c=3, h=224, w=224, r=7, s=7, stride=2).macs
         118013952
         """
+        for name, shape in self.products.items():
+            if name in values:
+                values.setdefault(shape, None)  # a product that is bound anew forgets the shape it came from
         return dataclasses.replace(self, **values)
 
     def fit(self, *shapes: Shape) -> Self:

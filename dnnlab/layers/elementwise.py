@@ -17,6 +17,7 @@ class Elementwise(Layer):
     m: Dim = dim("m")
     shape: Shape | None = None
 
+    products: ClassVar[dict[str, str]] = {"m": "shape"}
     formula: ClassVar[str] = ""
     arity: ClassVar[int] = 1
 
@@ -25,11 +26,6 @@ class Elementwise(Layer):
             shape = tuple(dimension("shape", size) for size in self.shape)
             object.__setattr__(self, "shape", shape)
             object.__setattr__(self, "m", product(shape))
-
-    def at(self, **values: object) -> Self:
-        if "m" in values and "shape" not in values:
-            values["shape"] = None
-        return super().at(**values)
 
     def fit(self, *shapes: Shape) -> Self:
         if len(shapes) != self.arity:
@@ -142,6 +138,8 @@ class PReLU(Layer):
     m: Dim = dim("m")
     rest: Shape | None = None  # the axes behind the channels; their product is m
 
+    products: ClassVar[dict[str, str]] = {"m": "rest"}
+
     def check(self) -> None:
         if self.rest is not None:
             object.__setattr__(self, "m", product(self.rest))
@@ -221,6 +219,8 @@ class Concatenate(Layer):
     m: Dim = dim("m")
     parts: tuple[Dim, ...] = (dimension("first", "first"), dimension("second", "second"))
     rest: Shape | None = None
+
+    products: ClassVar[dict[str, str]] = {"m": "rest"}
 
     def check(self) -> None:
         if not isinstance(self.parts, tuple | list) or len(self.parts) < 2:

@@ -28,10 +28,10 @@ class _Pool2d(Windowed):
     takes: ClassVar[tuple[tuple[str, ...], ...]] = (("n", "c", "h", "w"),)
     gives: ClassVar[tuple[str, ...]] = ("n", "c", "y", "x")
 
-    def check(self) -> None:
-        if self.stride is None:
-            object.__setattr__(self, "stride", self.r if self.r == self.s else (self.r, self.s))
-        super().check()
+    @property
+    def strides(self) -> tuple[Dim, Dim]:
+        """Steps of the window, (vertical, horizontal)."""
+        return (self.r, self.s) if self.stride is None else both("stride", self.stride)
 
     def positions(self, axis: str) -> Dim:
         """Output positions along an axis."""
@@ -40,7 +40,7 @@ class _Pool2d(Windowed):
             return size
         extent, filter_, place = AXES[axis]
         reach = both("dilation", self.dilation)[place] * (getattr(self, filter_) - 1)
-        step, border = both("stride", self.stride)[place], self.border(axis)
+        step, border = self.strides[place], self.border(axis)
         size = ceil_div(getattr(self, extent) + 2 * border - reach - 1 + step, step)
         # windows that would start in the border behind the input are dropped
         return smallest(size, ceil_div(getattr(self, extent) + border, step))

@@ -33,7 +33,7 @@ class Windowed(Layer):
     dilation: Pair = 1
 
     def check(self) -> None:
-        both("stride", self.stride)
+        both("stride", self.strides)
         both("dilation", self.dilation)
         if isinstance(self.padding, str):
             if self.padding not in ("same", "valid"):
@@ -49,6 +49,11 @@ class Windowed(Layer):
                     f"{extent} = {getattr(self, extent)}; use a larger input, more padding or a smaller filter"
                 )
 
+    @property
+    def strides(self) -> tuple[Dim, Dim]:
+        """Steps of the window, (vertical, horizontal)."""
+        return both("stride", self.stride)
+
     def border(self, axis: str) -> Dim:
         """Width of the border before the first element of an axis ("y" or "x")."""
         _, filter_, place = AXES[axis]
@@ -61,7 +66,7 @@ class Windowed(Layer):
     def positions(self, axis: str) -> Dim:
         """Output positions along an axis."""
         extent, filter_, place = AXES[axis]
-        size, step = getattr(self, extent), both("stride", self.stride)[place]
+        size, step = getattr(self, extent), self.strides[place]
         if self.padding == "same":
             return ceil_div(size, step)
         reach = both("dilation", self.dilation)[place] * (getattr(self, filter_) - 1)
@@ -90,7 +95,7 @@ class Windowed(Layer):
         _, _, place = AXES[out]
         text, used = out, {}
         for name, values, index in (
-            ("stride", both("stride", self.stride), out),
+            ("stride", self.strides, out),
             ("dilation", both("dilation", self.dilation), inner),
         ):
             if index == inner:

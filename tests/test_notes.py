@@ -30,7 +30,8 @@ from dnnlab import (
 from dnnlab.errors import DnnlabError, ExtentError, UnknownNameError
 from dnnlab.interpreter import interpret
 from dnnlab.layers import CATALOGUE
-from dnnlab.lecture import (
+from dnnlab.notation import read_formula, symbol
+from dnnlab.notes import (
     VERDICTS,
     Cell,
     bounded,
@@ -42,7 +43,6 @@ from dnnlab.lecture import (
     notes,
     symbol_table,
 )
-from dnnlab.notation import read_formula, symbol
 
 ROWS = {row["name"]: row for row in notes()["layers"]}
 CELLS = {(cell.table, cell.row, cell.column, cell.note): cell for cell in cells()}

@@ -1,6 +1,6 @@
 """The tables of the lecture notes, every cell derived anew, with the note beside it and a verdict.
 
-The notes' cells are data (data/lecture.toml). What stands beside them comes from the layers' lines, and a
+The notes' cells are data (data/notes.toml). What stands beside them comes from the layers' lines, and a
 derivation is never adjusted to agree: where a note is short or loose, the cell says when it holds.
 """
 

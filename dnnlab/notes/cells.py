@@ -73,8 +73,8 @@ def bounded(count: Dim) -> bool:
 
 @cache
 def notes() -> dict[str, Any]:
-    """The notes' tables as they are written in data/lecture.toml."""
-    return tomllib.loads((files("dnnlab") / "data" / "lecture.toml").read_text(encoding="utf-8"))
+    """The notes' tables as they are written in data/notes.toml."""
+    return tomllib.loads((files("dnnlab") / "data" / "notes.toml").read_text(encoding="utf-8"))
 
 
 def table_of(cells: Iterable[Cell], what: str, title: str, note: str = "") -> Table:

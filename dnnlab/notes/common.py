@@ -9,7 +9,8 @@ from typing import Any
 import sympy
 
 from .. import hardware
-from ..bounds import BALANCED, LayerTime, crossing, on
+from ..balance import crossing
+from ..bounds import BALANCED, LayerTime, on
 from ..errors import ExtentError
 from ..folding import pooling_as_convolution, scale_shift
 from ..hardware import Device
@@ -50,7 +51,7 @@ def layer_table(device: Device | None = None, dtype: str = "fp16", batch: int = 
 def layer_cells(device: Device | None = None, dtype: str = "fp16", batch: int = 1) -> tuple[Cell, ...]:
     """The cells of the notes' table of common layers; operations are those of one sample.
 
-    The bound is told at the real size that data/lecture.toml names, for `batch` samples on a device (default
+    The bound is told at the real size that data/notes.toml names, for `batch` samples on a device (default
     `DEVICE`). Raises the errors of `bounds.on`, and `ExtentError` for a batch that is no positive number.
     """
     machine = device or hardware.device(DEVICE)
@@ -201,7 +202,7 @@ def _learned() -> Judged:
     return f"{', '.join(learned)}; the others none", "agrees" if learned else "is short", ""
 
 
-#: How the comment of a row is derived, by the name that data/lecture.toml gives it.
+#: How the comment of a row is derived, by the name that data/notes.toml gives it.
 COMMENTS: dict[str, Callable[[], Judged]] = {
     "pooling": _reuse_of_hardware,
     "scale and shift": _scale_and_shift,
