@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 
 from .calculus import slopes, substitute, through_output
 from .errors import DnnlabError
@@ -46,13 +46,13 @@ def kept(lines: Iterable[Statement]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if not name.startswith("d_")))
 
 
-@cache
+@lru_cache(maxsize=4096)
 def backward_lines(outline: Outline, wanted: frozenset[str]) -> tuple[AdjointLine, ...]:
     """The adjoint lines of a program that the gradients of the `wanted` tensors need."""
     return _adjoint(outline, _choices(outline), wanted)
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _choices(outline: Outline) -> tuple[bool, ...]:
     """For each line: is the backward pass written through its output rather than its input?
 

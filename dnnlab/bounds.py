@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import sympy
 
@@ -268,21 +268,28 @@ def _layer(work: Work, device: Device, dtype: str, overlap: bool, parameters_fro
     width, rate, bandwidth = bytes_of(dtype), device.rate(dtype), device.require("bandwidth")
     if isinstance(work, LoopNest):
         name = kind = work.text
+        macs, ops, parallelism, parameters = work.macs, work.ops, work.parallelism, 0
         elements: Dim = sum(work.size(tensor) for tensor in work.references)
-        parameters: Dim = 0
     else:
-        name, kind, elements, parameters = getattr(work, "name", work.kind), work.kind, work.traffic, work.parameters
+        name, kind, parameters = getattr(work, "name", work.kind), work.kind, work.parameters
+        macs, ops, parallelism, elements = _asked(work.layer if isinstance(work, Node) else work)
     io: Dim = 0
     if parameters_from is not None:
         io = parameters * width / _way(device, parameters_from)
     try:
-        compute, memory = work.ops / rate, elements * width / bandwidth
+        compute, memory = ops / rate, elements * width / bandwidth
     except OverflowError:
         raise ExtentError(f"{quote(name)} takes longer than any number can say; use smaller extents") from None
     return LayerTime(
-        name, kind, device, dtype, overlap, work.macs, work.ops, elements * width, work.parallelism,
+        name, kind, device, dtype, overlap, macs, ops, elements * width, parallelism,
         compute, memory, io,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=8192)
+def _asked(layer: Layer) -> tuple[Dim, Dim, Dim, Dim]:
+    """MACs, operations, parallelism and elements moved: what a layer asks of any device."""
+    return layer.macs, layer.ops, layer.parallelism, layer.traffic
 
 
 def _way(device: Device, place: str) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -234,7 +234,7 @@ def _chain(factors: list[Node]) -> Node:
     return result
 
 
-@cache
+@lru_cache(maxsize=4096)
 def slopes(statement: Statement) -> tuple[tuple[Ref, Node], ...]:
     """The derivative of the right-hand side by each tensor element it reads (zero ones left out).
 
@@ -263,7 +263,7 @@ class ThroughOutput:
     inverse: Node | None
 
 
-@cache
+@lru_cache(maxsize=4096)
 def through_output(statement: Statement) -> ThroughOutput | None:
     """An input element that the slopes of a line can do without, if there is one.
 
@@ -301,7 +301,7 @@ def through_output(statement: Statement) -> ThroughOutput | None:
     return None
 
 
-@cache
+@lru_cache(maxsize=4096)
 def substitute(statement: Statement, element: Ref, by: Node) -> Statement:
     """The same line with one tensor element replaced by an expression, made short again."""
     if element not in statement.reads:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from .errors import unknown
 from .frameworks import FRAMEWORKS, GIVEN, Keep, keeps, moments
@@ -63,7 +63,7 @@ class Lifetime:
     elements: Dim
 
 
-@cache
+@lru_cache(maxsize=8192)
 def _wanted(
     layer: Layer, framework: str | None, in_place: bool, needs: tuple[bool, ...]
 ) -> tuple[tuple[Keep, Dim, str], ...]:

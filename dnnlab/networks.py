@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 from .errors import DnnlabError, ShapeError, quote, unknown
@@ -67,7 +67,7 @@ class Row:
     backward_ops: Dim
 
 
-@cache
+@lru_cache(maxsize=8192)
 def _costs(layer: Layer, input_gradient: bool) -> tuple[Dim, Dim, Dim, Dim]:
     """MACs and operations, forward and backward; identical layers are derived once."""
     backward = layer.backward(input_gradient)
