@@ -25,18 +25,22 @@ def measure(repeats: int, progress: Progress) -> Result:
         raise RuntimeError(f"dnnlab did not print {MACS:,} MACs")
     if "FlopCounterMode" in runs and str(2 * MACS) not in runs["FlopCounterMode"][0].output:
         raise RuntimeError(f"FlopCounterMode did not print {2 * MACS} FLOP")
-    findings = []
-    peaks = {name: [found.peak for found in several] for name, several in runs.items()}
-    times = {name: [found.seconds for found in several] for name, several in runs.items()}
     others = [name for name in runs if name != OURS.name]
-    for name, values in times.items():
-        findings.append(Finding(f"time, {name}", Spread.of(values), "s"))
-    for name in others:
-        findings.append(Finding(f"times as fast as {name}", ratio(times[name], times[OURS.name]), "×", (">=", 3)))
-    if all(None not in values for values in peaks.values()):
-        memory = {name: [float(value or 0) for value in values] for name, values in peaks.items()}
-        for name, values in memory.items():
-            findings.append(Finding(f"peak memory, {name}", Spread.of(v / 1e6 for v in values), "MB"))
-        for name in others:
-            findings.append(Finding(f"times as light as {name}", ratio(memory[name], memory[OURS.name]), "×", (">=", 3)))
-    return Result(NAME, ABOUT, tuple(findings), skipped, {"seconds": times, "peak_bytes": peaks})
+    seconds = {name: [found.seconds for found in several] for name, several in runs.items()}
+    processor = {name: [found.processor or 0.0 for found in several] for name, several in runs.items()}
+    peaks = {name: [float(found.peak or 0) for found in several] for name, several in runs.items()}
+    findings = [Finding(f"time, {name}", Spread.of(values), "s") for name, values in seconds.items()]
+    findings += _times("fast", seconds, others)
+    if ours[0].processor and ours[0].peak:  # the system tells
+        without_target = _times("fast", processor, others)
+        findings += [Finding(f"{f.what}, processor time", f.spread, f.unit) for f in without_target]
+        findings += [Finding(f"peak memory, {n}", Spread.of(v / 1e6 for v in peaks[n]), "MB") for n in peaks]
+        findings += _times("light", peaks, others)
+    raw = {"seconds": seconds, "processor_seconds": processor, "peak_bytes": peaks}
+    return Result(NAME, ABOUT, tuple(findings), skipped, raw)
+
+
+def _times(how: str, values: dict[str, list[float]], others: list[str]) -> list[Finding]:
+    """How many times faster or lighter than each peer."""
+    ours, target = values[OURS.name], (">=", 3.0)
+    return [Finding(f"times as {how} as {name}", ratio(values[name], ours), "×", target) for name in others]

@@ -15,8 +15,9 @@ VERDICT = {True: "met", False: "**missed**", None: ""}
 
 def lines(result: Result) -> str:
     """A result for the terminal, one line a finding."""
-    text = [f"  {finding.what:<44} {finding.spread} {finding.unit}  {_target(finding)}".rstrip() for finding in result.findings]
-    return "\n".join(text + [f"  not run: {name}: {reason}" for name, reason in result.skipped.items()]).replace("**", "")
+    text = [f"  {f.what:<60} {f.spread} {f.unit}  {_target(f)}".rstrip() for f in result.findings]
+    text += [f"  not run: {name}: {reason}" for name, reason in result.skipped.items()]
+    return "\n".join(text).replace("**", "")
 
 
 def _target(finding: Finding) -> str:

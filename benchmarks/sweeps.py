@@ -87,14 +87,20 @@ def once() -> dict[str, dict[str, dict[str, float]]]:
             "loop": (len(many), partial(_loop, plain, many)),
             "subs": (len(few), partial(_substitute, expression, symbols, few)),
         }
-        found = {who: [timed(way) for _ in range(5 if who in ("sweep", "lambdify") else 1)] for who, (_, way) in ways.items()}
+        found = {
+            who: [timed(way) for _ in range(5 if who in ("sweep", "lambdify") else 1)] for who, (_, way) in ways.items()
+        }
         results = {who: several[0][2] for who, several in found.items()}
         values = numpy.asarray(results["sweep"].values).reshape(-1)
         for who, points in (("loop", many), ("subs", few)):
             if not numpy.allclose(values[:: len(grid) // len(points)], numpy.array(results[who], float), rtol=1e-12):
                 raise RuntimeError(f"{name}: sweep and {who} differ")
         answer[name] = {
-            who: {"points": points, "wall": median(f[0] for f in found[who]), "processor": median(f[1] for f in found[who])}
+            who: {
+                "points": points,
+                "wall": median(wall for wall, _, _ in found[who]),
+                "processor": median(processor for _, processor, _ in found[who]),
+            }
             for who, (points, _) in ways.items()
         }
     return answer

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
 
+from sympy import Expr
+
 from .errors import ExtentError
 from .notation import Dim, ceil_div, floor_div, largest, product, ratio, smallest
+from .rounding import is_whole
 from .statements import Node, Number, Ref, Scalar, fold, is_setting
 
 #: Above this many combinations of indices a footprint is not enumerated.
@@ -152,7 +155,7 @@ def _known(*values: Dim) -> bool:
 
 
 def _whole(value: Dim) -> bool:
-    return isinstance(value, int) or getattr(value, "is_integer", False) is True
+    return isinstance(value, int) or (isinstance(value, Expr) and is_whole(value))
 
 
 def _positive(value: Dim) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from .adjoint import backward_lines
+from .adjoint import kept as read_forward
 from .errors import unknown
 from .frameworks import FRAMEWORKS, GIVEN, Keep, keeps, moments
 from .inplace import overwrites
@@ -73,7 +75,9 @@ def _wanted(
     if framework is not None:
         kept = keeps(framework, layer, in_place, needs)
     else:
-        names = [name for name in program.tensors if name in layer.backward(any(needs)).tensors]
+        gradients = program.having("parameter", *(["input"] if any(needs) else []))
+        lines = backward_lines(program.outline, frozenset(gradients))
+        names = read_forward(line.statement for line in lines)
         kept = tuple(Keep(name, 1 if name in ("mask", "drop") else None) for name in names)
     return tuple((keep, keep.size(layer), program.role(keep.name)) for keep in kept)
 

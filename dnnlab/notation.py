@@ -20,14 +20,15 @@ from sympy import Expr, Integer, Symbol
 
 from .errors import ExtentError, ReadError, quote
 from .reader import BINARY, MAX_DEGREE, MAX_EXPONENT, MAX_LITERAL, MAX_NESTING, NAME, read_tree, shown
+from .rounding import ceiling, floor
 
 Dim = Any  # int | sympy.Expr: SymPy's own operators are untyped
 #: Functions of a formula (not of a statement): name -> SymPy class or function.
 FORMULA_FUNCTIONS: dict[str, Any] = {
     "max": sympy.Max,
     "min": sympy.Min,
-    "ceil": sympy.ceiling,
-    "floor": sympy.floor,
+    "ceil": ceiling,
+    "floor": floor,
     "sqrt": sympy.sqrt,
     "log2": lambda x: sympy.log(x, 2),
 }
@@ -83,12 +84,12 @@ def product(values: Iterable[Dim]) -> Dim:
 
 def floor_div(a: Dim, b: Dim) -> Dim:
     """`floor(a / b)`, exact for ints and for expressions."""
-    return a // b if isinstance(a, int) and isinstance(b, int) else settle(sympy.floor(expression(a) / b))
+    return a // b if isinstance(a, int) and isinstance(b, int) else settle(floor(expression(a) / b))
 
 
 def ceil_div(a: Dim, b: Dim) -> Dim:
     """`ceil(a / b)`, exact for ints and for expressions."""
-    return -(-a // b) if isinstance(a, int) and isinstance(b, int) else settle(sympy.ceiling(expression(a) / b))
+    return -(-a // b) if isinstance(a, int) and isinstance(b, int) else settle(ceiling(expression(a) / b))
 
 
 def ratio(a: Dim, b: Dim) -> Dim:

@@ -36,19 +36,19 @@ class ceiling(sympy.ceiling):
 def _outside(cls: Any, of_number: Any, arg: Expr) -> Expr | None:
     """The rounded sum with its whole terms outside; None (SymPy's word for "leave it") if there are none."""
     terms = sympy.Add.make_args(arg)
-    whole = [term for term in terms if _is_whole(term)]
-    rest = sympy.Add(*(term for term in terms if not _is_whole(term)))
+    whole = [term for term in terms if is_whole(term)]
+    rest = sympy.Add(*(term for term in terms if not is_whole(term)))
     if rest.is_number:
         return sympy.Add(*whole, of_number(rest))
     return sympy.Add(*whole, cls(rest)) if whole else None
 
 
-def _is_whole(expr: Expr) -> bool:
+def is_whole(expr: Expr) -> bool:
     """True for sums, products, powers, maxima of whole numbers; a product with a fraction is never taken for whole."""
     if expr.is_Pow:
-        return expr.exp.is_Integer and expr.exp >= 0 and _is_whole(expr.base)
+        return expr.exp.is_Integer and expr.exp >= 0 and is_whole(expr.base)
     if expr.is_Add or expr.is_Mul or isinstance(expr, sympy.Max | sympy.Min):
-        return all(map(_is_whole, expr.args))
+        return all(map(is_whole, expr.args))
     if isinstance(expr, sympy.floor | sympy.ceiling):
         return True
     return expr.is_Integer or (expr.is_Symbol and expr.is_integer is True)

@@ -201,8 +201,9 @@ def _steps(expr: Expr) -> tuple[_Step, ...]:
                 at = emit(CHAINS[type(node)], (at, place(arg)))
         elif node.is_Pow and node.exp.is_Integer:
             at = emit(partial(ratios.power, exponent=int(node.exp)), (place(node.base),))
-        elif type(node) in ROUNDING:
-            at = emit(ROUNDING[type(node)], (place(node.args[0]),))
+        elif isinstance(node, sympy.floor | sympy.ceiling):
+            rounding = ratios.floor if isinstance(node, sympy.floor) else ratios.ceiling
+            at = emit(rounding, (place(node.args[0]),))
         elif isinstance(node, sympy.Abs):
             at = place(sympy.Max(node.args[0], -node.args[0], evaluate=False))
         elif isinstance(node, sympy.Mod):
@@ -256,12 +257,11 @@ def _inexact(name: str) -> Callable[..., Any]:
     return function
 
 
-#: SymPy's classes, and what computes them: two arguments at a time, one argument, in float64 only.
+#: SymPy's classes, and what computes them: two arguments at a time, or in float64 only.
 CHAINS: dict[Any, Callable[..., Any]] = {
     sympy.Add: ratios.add,
     sympy.Mul: ratios.multiply,
     sympy.Max: ratios.maximum,
     sympy.Min: ratios.minimum,
 }
-ROUNDING: dict[Any, Callable[..., Any]] = {sympy.floor: ratios.floor, sympy.ceiling: ratios.ceiling}
 INEXACT = {kind: _inexact(name) for kind, name in {sympy.Pow: "power", sympy.log: "log", sympy.exp: "exp"}.items()}

@@ -65,7 +65,7 @@ def difference(tree: Node, values: Values, leaf: Node) -> float | None:
 # -- slopes -----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(trees, seeds)
 def test_slopes_are_finite_differences(tree: Node, seed: int) -> None:
     statement = line(tree)

@@ -199,7 +199,7 @@ def nests(draw: st.DrawFn) -> LoopNest:
 # -- numbers ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(nests(), st.integers(0, 99))
 def test_executing_the_loops(nest: LoopNest, seed: int) -> None:
     after, before, count = execute(nest, seed)
@@ -212,7 +212,7 @@ def test_executing_the_loops(nest: LoopNest, seed: int) -> None:
         assert len(tensor.seen) == nest.touched(name) == run.touched[name], name
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(nests())
 def test_shapes_follow_the_reach_of_the_subscripts(nest: LoopNest) -> None:
     for name in nest.references:
@@ -224,7 +224,7 @@ def test_shapes_follow_the_reach_of_the_subscripts(nest: LoopNest) -> None:
         assert nest.reuse(name) * nest.size(name) == nest.accesses(name)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(nests(), st.data())
 def test_a_tile_needs_what_it_reads_and_no_more(nest: LoopNest, data: st.DataObject) -> None:
     tile = {}
@@ -244,7 +244,7 @@ def test_a_tile_needs_what_it_reads_and_no_more(nest: LoopNest, data: st.DataObj
             assert (start, stop) == ((min(inside), max(inside) + 1) if inside else (0, 0))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(nests())
 def test_independent_iterations_do_not_meet(nest: LoopNest) -> None:
     target = nest.statement.target
@@ -265,7 +265,7 @@ def test_independent_iterations_do_not_meet(nest: LoopNest) -> None:
 # -- symbols ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(nests(), st.data())
 def test_symbolic_answers_agree_with_numbers_wherever_they_are_given(nest: LoopNest, data: st.DataObject) -> None:
     bound = dict((*nest.extents, *nest.settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from fractions import Fraction
 
@@ -104,6 +105,9 @@ def test_reading_and_printing_keep_the_value(tree: Tree, point: dict[str, int]) 
         assume(False)  # SymPy's own order of cancelling
     assert exactly(expr, point) == want
     assert exactly(again, point) == want
+    for name, number in sorted(point.items(), key=lambda pair: pair[1]):  # bound one by one, in any order
+        expr = expr.subs(symbol(name), number)
+    assert settle(expr) == want
 
 
 @pytest.mark.parametrize("typed", ["sqrt(k)", "sqrt(2)*k", "k*sqrt(k)", "1/sqrt(k+1)", "log2(k)", "k*log2(k)/c",
@@ -138,6 +142,18 @@ def test_one_formula_in_many_spellings(typed: str) -> None:
 def test_without_declared_names_a_run_of_letters_is_one_name() -> None:
     assert read_formula("rs") == symbol("rs")
     assert read_formula("batch*heads") == symbol("batch") * symbol("heads")
+
+
+@pytest.mark.parametrize("inner", ["c*(2*k+4)/6", "max(2*k,4)/6", "(2*k+4)*(2*c+2)/12", "min(0,8-6*k)/6", "k/2+c+5/2",
+                                   "k*(k+1)/2", "2*ceil(k/3)/4 + max(k,c)", "(k+c)**2/4"])  # fmt: skip
+def test_rounding_sees_for_itself_what_is_whole(inner: str) -> None:
+    """SymPy 1.14 takes (2*k + 4)*c/6 for an integer, and lets the floor go."""
+    floor, ceil = read_formula(f"floor({inner})"), read_formula(f"ceil({inner})")
+    for k in range(1, 14):
+        for c in range(1, 8):
+            exact = exactly(read_formula(inner), {"k": k, "c": c})
+            assert settle(floor.subs(symbol("k"), k).subs(symbol("c"), c)) == math.floor(exact)
+            assert settle(ceil.subs(symbol("c"), c).subs(symbol("k"), k)) == math.ceil(exact)
 
 
 def test_a_fraction_is_exact() -> None:

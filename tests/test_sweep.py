@@ -26,7 +26,7 @@ from tests.formulas import Tree, spell, trees, value
 
 NAMES = "kch"
 whole = st.lists(st.integers(1, 60), min_size=1, max_size=4)
-calm = settings(max_examples=300, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+calm = settings(max_examples=150, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 
 
 def grid(axes: dict[str, Any]) -> list[dict[str, Any]]:

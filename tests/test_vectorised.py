@@ -98,7 +98,7 @@ def lines(draw: st.DrawFn) -> Line:
     return Line(nest, tensors, {"number": 0.75})
 
 
-@settings(max_examples=20000)
+@settings(max_examples=600)
 @given(lines())
 def test_a_line_runs_as_in_the_interpreter(line: Line) -> None:
     plain = interpret(line.nest, line.tensors, line.scalars).tensors
