@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .adjoint import kept
-from .calculus import witness
+from .calculus import slopes
 from .program import Program
+from .statements import Statement, evaluate
 
 
 @dataclass(frozen=True)
@@ -72,3 +73,42 @@ def in_place(program: Program) -> Verdict:
         )
     lines = [n.text for n in backward.nests if name in (ref.name for ref in n.statement.refs)]
     return Verdict(False, f"no: the backward pass reads {name} itself: {lines[0]}")
+
+
+def witness(statement: Statement) -> tuple[float, float, float, float, float] | None:
+    """Two inputs of an element-wise line with one output and two slopes: proof that it cannot run in place.
+
+    Returns (first input, second input, output, first slope, second slope), or None where none is found
+    between -6 and 6.
+    """
+    if len(statement.reads) != 1 or statement.scalars or statement.accumulate:
+        return None
+    (ref,) = statement.reads
+    slope = dict(slopes(statement)).get(ref)
+
+    def value(x: float) -> float:
+        return evaluate(statement.value, {ref: x})
+
+    grid = [i / 16 for i in range(-96, 97)]
+    try:
+        heights = [value(x) for x in grid]
+        turns = [i for i in range(1, 192) if (heights[i] - heights[i - 1]) * (heights[i + 1] - heights[i]) < 0]
+        if not turns or slope is None:
+            return None
+        left = grid[max(turns[0] - 8, 0)]
+        level, peak = value(left), heights[turns[0]]
+        beyond = [i for i in range(turns[0], 193) if (heights[i] - level) * (peak - level) <= 0]
+        if not beyond:
+            return None  # the line never comes back to this height
+        low, high = grid[beyond[0] - 1], grid[beyond[0]]
+        for _ in range(60):  # bisect on the far side of the turn for the same height
+            middle = (low + high) / 2
+            if (value(middle) - level) * (peak - level) > 0:
+                low = middle
+            else:
+                high = middle
+        first, second = evaluate(slope, {ref: left}), evaluate(slope, {ref: low})
+        same = abs(value(low) - level) <= 1e-9 * (1 + abs(level))  # not where the line jumps
+        return (left, low, level, first, second) if same and abs(first - second) > 1e-9 else None
+    except (ValueError, OverflowError, ZeroDivisionError):
+        return None

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from dnnlab.calculus import slopes, substitute, through_output, witness
+from dnnlab.calculus import slopes, substitute, through_output
 from dnnlab.errors import DnnlabError
+from dnnlab.inplace import witness
 from dnnlab.reader import read_statement
 from dnnlab.statements import Apply, Node, Number, Ref, Scalar, Statement, evaluate, walk, write
 

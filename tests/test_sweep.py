@@ -6,7 +6,6 @@ import itertools
 import math
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from typing import Any
 
@@ -328,30 +327,7 @@ def test_ratios_are_fractions(pairs: list[tuple[Fraction, Fraction]]) -> None:
         assert (abs(got.above) <= got.top).all() and (got.below > 0).all() and (got.below <= got.bottom).all()
 
 
-# -- speed ------------------------------------------------------------------------------------------------
-
-
-def best(work: Any, tries: int = 5) -> float:
-    times = []
-    for _ in range(tries):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def test_a_million_points_are_quick() -> None:
-    """10 million points a second is the aim, reached several times over; half of it is asked of a busy machine."""
-    axis = range(1, 101)
-    conv = Conv2d(n=1, stride=2)
-    took = best(lambda: sweep(conv.at(r=3, s=3, w=56).ops, k=axis, c=axis, h=axis))
-    assert 1e6 / took > 5e6, f"{took * 1e3:.1f} ms"
-    expr = read_formula("k*c*ceil(h/2)*ceil(h/c) + max(k*c, floor(h*3/7)*2)")
-    took = best(lambda: sweep(expr, k=axis, c=axis, h=axis))
-    assert 1e6 / took > 5e6, f"{took * 1e3:.1f} ms"
-    point = {symbol("k"): 64, symbol("c"): 3, symbol("h"): 57}
-    one = best(lambda: expr.subs(point))
-    assert one / (took / 1e6) > 2000, f"subs takes {one * 1e3:.2f} ms a point"
+# -- memory -----------------------------------------------------------------------------------------------
 
 
 def test_a_large_sweep_needs_little_memory() -> None:
