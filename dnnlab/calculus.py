@@ -291,7 +291,9 @@ def through_output(statement: Statement) -> ThroughOutput | None:
         for inverse in (undone, target):
             if inverse is None:
                 continue
-            rewritten = [(other, _tidy(slope.subs(element, inverse))) for other, slope in plain.items() if slope != 0]
+            rewritten = [
+                (other, _tidy(slope.subs(element, inverse), force=True)) for other, slope in plain.items() if slope != 0
+            ]
             if any(slope.has(element, *_NO_NUMBER) or not _writable(slope) for _, slope in rewritten):
                 continue
             lines = tuple((other, alphabet.node(slope)) for other, slope in rewritten)
@@ -337,9 +339,12 @@ def _writable(expr: Expr) -> bool:
     return all(type(f) in FROM_SYMPY or isinstance(f, sympy.sign) for f in expr.atoms(Function))
 
 
-def _tidy(expr: Expr) -> Expr:
-    """Short and exact: cancel what cancels; the functions of this module stay as they are."""
-    dense = sympy.powdenest(expr, force=True)
+def _tidy(expr: Expr, force: bool = False) -> Expr:
+    """Short and exact: cancel what cancels; the functions of this module stay as they are.
+
+    `force` joins powers as if every base were positive; its result must be checked on numbers.
+    """
+    dense = sympy.powdenest(expr, force=force)
     return sympy.factor(sympy.cancel(dense)) if dense.is_rational_function() and _terms(dense) <= 100 else dense
 
 

@@ -158,7 +158,7 @@ def moments(layer: Layer) -> tuple[Keeps, ...]:
         found = MOMENTS.get(layer.kind, (_OUTPUT,))
         return tuple(tuple(keep for keep in moment if keep.name in layer.program.tensors) for moment in found)
     alone = isinstance(layer, ScaledDotProductAttention)
-    grouped = isinstance(layer, ScaledDotProductAttention) and layer.g != layer.a
+    grouped = isinstance(layer, ScaledDotProductAttention) and layer.kv_heads != layer.a
     own, out = ((), "out") if alone else (_plain("query", "key", "value"), "context")
     own += (Keep("key", each="b"), Keep("value", each="b")) if grouped else ()
     copied = [] if layer.n == 1 else ["query"] if grouped else ["query", "key", "value"]  # one sample is one piece

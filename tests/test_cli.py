@@ -55,7 +55,7 @@ def read_csv(*args: str) -> list[dict[str, str]]:
 
 
 def process(*args: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **variables}
     command = [sys.executable, "-m", "dnnlab", *args]
     return subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False)
 
