@@ -122,6 +122,8 @@ def dimension(name: str, value: object, least: int = 1) -> Dim:
         ...
     dnnlab.errors.ExtentError: k = 0: expected a whole number of at least 1
     """
+    if type(value) is int and least <= value <= MAX_LITERAL:
+        return value  # almost always; a network has thousands of dimensions
     if isinstance(value, str):
         value = read_formula(value)
     if isinstance(value, Expr) and value.free_symbols:

@@ -12,7 +12,6 @@ from html import escape
 from typing import Any, ClassVar, Self, dataclass_transform
 
 import sympy
-from sympy import Symbol
 
 from ..errors import ExtentError, ShapeError, unknown
 from ..inplace import Verdict, in_place
@@ -31,12 +30,13 @@ def catalogued(cls: type[Any]) -> Any:
     """
     made = dataclass(frozen=True, kw_only=True, repr=False)(cls)
     build = made.__init__
+    known = {field.name: field for field in dataclasses.fields(made)}
+    made.dimensions = tuple(name for name, field in known.items() if field.metadata.get("dimension"))
 
     @wraps(build)
     def checked(self: Any, *values: object, **named: object) -> None:
-        known = [field.name for field in dataclasses.fields(self)]
         if values:
-            raise ExtentError(f"{cls.__name__} takes its dimensions by name, such as {known[-1]}=...; got {values}")
+            raise ExtentError(f"{cls.__name__} takes its dimensions by name, such as {[*known][-1]}=...; got {values}")
         for name in named:
             if name not in known:
                 raise unknown(f"dimension or option of {cls.__name__}", name, known)
@@ -63,13 +63,14 @@ class Layer:
     takes: ClassVar[tuple[tuple[str, ...], ...]] = ()
     #: Field or property names of the output's shape.
     gives: ClassVar[tuple[str, ...]] = ()
+    #: Field names of the dimensions; `catalogued` fills it in.
+    dimensions: ClassVar[tuple[str, ...]] = ()
     #: Dimensions that are the product of a shape, and the field that holds that shape.
     products: ClassVar[dict[str, str]] = {}
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if field.metadata.get("dimension"):
-                object.__setattr__(self, field.name, dimension(field.name, getattr(self, field.name)))
+        for name in self.dimensions:
+            object.__setattr__(self, name, dimension(name, getattr(self, name)))
         self.check()
 
     def check(self) -> None:
@@ -107,7 +108,7 @@ class Layer:
                 raise ShapeError(f"{self.kind} takes an input {expected}, got {shape}")
             for name, size in zip(names, shape, strict=True):
                 wanted = bound.get(name, getattr(self, name))
-                if isinstance(wanted, Symbol) and name not in bound and wanted == symbol(name):
+                if wanted is symbol(name) and name not in bound:
                     bound[name] = size
                 elif wanted != size:
                     raise ShapeError(f"{self.kind} takes an input {expected} with {name} = {wanted}, got {shape}")
@@ -262,7 +263,7 @@ class Layer:
 
     def read(self, lines: Any, roles: Mapping[str, str], shapes: Mapping[str, Shape], **extents: object) -> Program:
         """`Program.read` with every dimension of the layer at hand; `extents` adds to them or overrides."""
-        known = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata.get("dimension")}
+        known = {name: getattr(self, name) for name in self.dimensions}
         detached = extents.pop("detached", ())
         return Program.read(lines, roles, shapes, detached, **{**known, **extents})  # type: ignore[arg-type]
 
