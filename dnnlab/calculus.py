@@ -68,12 +68,7 @@ class _Abs(_Plain):
 
 
 TO_SYMPY: dict[str, Any] = {
-    "add": lambda a, b: a + b,
-    "subtract": lambda a, b: a - b,
-    "multiply": lambda a, b: a * b,
-    "divide": lambda a, b: a / b,
-    "power": lambda a, b: a**b,
-    "negate": lambda a: -a,
+    **{op: COMPUTE[op] for op in ("add", "subtract", "multiply", "divide", "power", "negate")},
     "max": lambda a, *rest: a if not rest else _Max(a, TO_SYMPY["max"](*rest)),
     "min": lambda a, *rest: a if not rest else _Min(a, TO_SYMPY["min"](*rest)),
     "exp": sympy.exp,
