@@ -9,7 +9,7 @@ from .programs import PEERS
 
 NAME = "counts"
 ABOUT = (
-    "A table of ResNet-50, network built and counted, after the imports: the first, the median of ten more of the "
+    "A table of ResNet-50, network built and counted, after the imports: the first, the median of five more of the "
     "same batch, and the median of three other batches. Each round is a fresh process."
 )
 TARGETS = {"first": ("<=", 0.5), "later": ("<=", 0.020)}

@@ -76,7 +76,7 @@ IMPORTS = {
 
 
 def again(name: str) -> dict[str, list[tuple[float, float]]]:
-    """Wall and processor seconds of the first count, of ten more of the same, and of three of other batches."""
+    """Wall and processor seconds of the first count, of five more of the same, and of three of other batches."""
     import importlib
 
     importlib.import_module(IMPORTS[name])
@@ -88,7 +88,7 @@ def again(name: str) -> dict[str, list[tuple[float, float]]]:
             return timed(lambda: COUNTS[name](batch))[:2]
 
     first = seconds(1)
-    return {"first": [first], "later": [seconds(1) for _ in range(10)], "other": [seconds(n) for n in (2, 3, 5)]}
+    return {"first": [first], "later": [seconds(1) for _ in range(5)], "other": [seconds(n) for n in (2, 3, 5)]}
 
 
 if __name__ == "__main__":

@@ -30,9 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.repeats < 1:
         parser.error("--repeats takes a number of at least 1")
-    names = options.only or list(BENCHMARKS)
+    names = list(dict.fromkeys(options.only or BENCHMARKS))
     about, results = machine(), list[Result]()
     skipped = {name: "not asked for" for name in BENCHMARKS if name not in names}
+    skipped |= {name: "the run was stopped before it" for name in names}
     for name in names:
         begin = time.monotonic()
 
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("\r\033[K", end="")
         print(f"{name:<10}{time.monotonic() - begin:5.0f} s", flush=True)
         print(report.lines(results[-1]), flush=True)
+        del skipped[name]
         report.write(options.out, about, results, skipped)
     print(f"report: {options.out / 'report.md'}")
     return 0
