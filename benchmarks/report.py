@@ -32,7 +32,24 @@ def write(folder: Path, machine: Mapping[str, Any], results: Iterable[Result], s
     results = list(results)
     (folder / "report.md").write_text(markdown(machine, results, skipped), encoding="utf-8")
     record = {"machine": machine, "benchmarks": {r.name: _record(r) for r in results}, "not_run": dict(skipped)}
-    (folder / "report.json").write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
+    (folder / "report.json").write_text(compact(record), encoding="utf-8")
+
+
+def compact(record: Mapping[str, Any]) -> str:
+    """JSON with a line for each entry two levels down, and numbers in five digits."""
+
+    def short(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(f"{value:.5g}")
+        if isinstance(value, Mapping):
+            return {key: short(entry) for key, entry in value.items()}
+        return [short(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+    parts = []
+    for name, entries in record.items():
+        lines = [f"  {json.dumps(key)}: {json.dumps(short(entry))}" for key, entry in entries.items()]
+        parts.append(f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _record(result: Result) -> dict[str, Any]:
