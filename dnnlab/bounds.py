@@ -209,8 +209,8 @@ class NetworkTime:
         columns = (
             Column("name", "layer"),
             Column("kind", "kind"),
-            Column("macs", "MACs", show=_count),
-            Column("ops", "operations", show=_count),
+            Column("macs", "MACs"),
+            Column("ops", "operations"),
             Column("bytes", "traffic", "B"),
             Column("intensity", "operations/byte", show=lambda x: f"{x:.1f}"),
             Column("compute", "compute", "s"),
@@ -228,12 +228,6 @@ class NetworkTime:
 
     def _repr_html_(self) -> str:
         return self.table().html()
-
-
-def _count(value: object) -> str:
-    """A count with its thousands apart: 118 013 952."""
-    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else str(value)
-
 
 
 def on(
@@ -265,7 +259,6 @@ def on(
 
 
 def _layer(work: Work, device: Device, dtype: str, overlap: bool, parameters_from: str | None) -> LayerTime:
-    width, rate, bandwidth = bytes_of(dtype), device.rate(dtype), device.require("bandwidth")
     if isinstance(work, LoopNest):
         name = kind = work.text
         macs, ops, parallelism, parameters = work.macs, work.ops, work.parallelism, 0
@@ -275,15 +268,22 @@ def _layer(work: Work, device: Device, dtype: str, overlap: bool, parameters_fro
         macs, ops, parallelism, elements = _asked(work.layer if isinstance(work, Node) else work)
     io: Dim = 0
     if parameters_from is not None:
-        io = parameters * width / _way(device, parameters_from)
+        io = parameters * bytes_of(dtype) / _way(device, parameters_from)
+    return timed(name, kind, device, dtype, overlap, macs, ops, elements, parallelism, io)
+
+
+def timed(
+    name: str, kind: str, device: Device, dtype: str, overlap: bool,
+    macs: Dim, ops: Dim, elements: Dim, parallelism: Dim, io: Dim = 0,
+) -> LayerTime:  # fmt: skip
+    """The time of any piece of work from its counts: operations at the peak rate of `dtype`, elements moved at the
+    bandwidth of the external memory. Raises the errors of `on`."""
+    width, rate, bandwidth = bytes_of(dtype), device.rate(dtype), device.require("bandwidth")
     try:
         compute, memory = ops / rate, elements * width / bandwidth
     except OverflowError:
         raise ExtentError(f"{quote(name)} takes longer than any number can say; use smaller extents") from None
-    return LayerTime(
-        name, kind, device, dtype, overlap, macs, ops, elements * width, parallelism,
-        compute, memory, io,
-    )  # fmt: skip
+    return LayerTime(name, kind, device, dtype, overlap, macs, ops, elements * width, parallelism, compute, memory, io)
 
 
 @lru_cache(maxsize=8192)

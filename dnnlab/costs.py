@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 from .bounds import LayerTime, on
 from .errors import DnnlabError, ExtentError, unknown
 from .hardware import Device
 from .loopnest import LoopNest
-from .notation import Dim, lecture, ratio
+from .notation import Dim, plain, ratio
 from .program import Program
 from .reader import read_statement
 from .statements import Ref
@@ -154,10 +153,3 @@ def _backward(program: Program, backward: Program) -> str:
 
 def _extent(name: str, size: Dim) -> str:
     return name if str(size) == name else f"{name} = {plain(size)}"
-
-
-def plain(value: Any) -> str:
-    """A count with thousands apart, or a formula in the lecture's order."""
-    if isinstance(value, Fraction):
-        return f"{float(value):,.4g}"
-    return f"{value:,}" if isinstance(value, int) else lecture(value)

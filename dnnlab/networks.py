@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from .errors import DnnlabError, ShapeError, quote, unknown
 from .layers.base import Layer, Shape
-from .notation import Dim, dimension
+from .notation import Dim, dimension, symbol
 from .tables import Column, Table
 
 #: The name under which a network's input is wired to its first layers.
@@ -96,6 +96,19 @@ class Network:
             label, layer = item if isinstance(item, tuple) else (f"{place}.{type(item).__name__.lower()}", item)
             build.add(label, layer)
         return cls(name, build.input_shape, build.network().layers)
+
+    def at_batch(self, n: object) -> Self:
+        """The same network for a batch of `n` samples, which is the first axis of its input.
+
+        >>> from dnnlab import zoo
+        >>> zoo.lenet5(batch=8).at_batch(3) == zoo.lenet5(batch=3)
+        True
+        """
+        build = Builder(self.name, n, *self.input_shape[1:])
+        for node in self.layers:
+            batch = {axes[0]: symbol(axes[0]) for axes in node.layer.takes}  # forgotten, then fitted anew
+            build.add(node.name, node.layer.at(**batch), *node.inputs, in_place=node.in_place, shares=node.shares)
+        return type(self)(self.name, build.input_shape, build.network().layers)
 
     # -- totals ------------------------------------------------------------------------------------------
 
@@ -248,9 +261,7 @@ class Builder:
         self.shapes: dict[str, Shape] = {INPUT: self.input_shape}
         self.nodes: list[Node] = []
 
-    def add(
-        self, name: str, layer: Layer, *inputs: str, in_place: bool = False, shares: str | None = None
-    ) -> str:
+    def add(self, name: str, layer: Layer, *inputs: str, in_place: bool = False, shares: str | None = None) -> str:
         """Append a layer fed by the named layers (default: the last one), and return its name.
 
         Raises `ShapeError` naming both layers and both shapes where they do not fit.

@@ -59,6 +59,11 @@ def is_bound(value: Dim) -> bool:
     return not getattr(value, "free_symbols", ())
 
 
+def typical(value: Dim) -> Dim:
+    """A count at a typical size, each open symbol being 97: for ranking formulas, never for a result."""
+    return value if is_bound(value) else value.subs(dict.fromkeys(value.free_symbols, 97))
+
+
 def settle(value: Dim) -> Dim:
     """An expression without symbols as a Python int (or Fraction); anything else unchanged.
 
@@ -380,6 +385,17 @@ class _Printer:
         if isinstance(expr, _Log2):
             return f"{LOG2[self.style]}({inner})"
         return ("\\" if self.style == "latex" else "") + f"{name.lower()}({inner})"
+
+
+def plain(value: Any) -> str:
+    """A count with its thousands apart, a ratio in four digits, or a formula in the lecture's order.
+
+    >>> plain(118013952), plain(Fraction(1, 3)), plain(2 * symbol("c") * symbol("k"))
+    ('118,013,952', '0.3333', 'k · 2 · c')
+    """
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{float(value):,.4g}" if is_bound(value) else lecture(value)
 
 
 def latex_display(value: Dim) -> str:

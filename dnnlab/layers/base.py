@@ -16,7 +16,7 @@ import sympy
 from ..errors import ExtentError, ShapeError, unknown
 from ..inplace import Verdict, in_place
 from ..loopnest import LoopNest
-from ..notation import Dim, dimension, is_number, lecture, product, ratio, symbol
+from ..notation import Dim, dimension, is_number, lecture, product, ratio, symbol, typical
 from ..program import Program
 
 Shape = tuple[Dim, ...]
@@ -200,12 +200,8 @@ class Layer:
 
     @property
     def busiest(self) -> LoopNest:
-        """The line with most passes, of several the most parallel; symbols compare as if each were 97."""
-
-        def size(count: Dim) -> Dim:
-            return count if isinstance(count, int) else count.subs({s: 97 for s in count.free_symbols})
-
-        return max(self.program.nests, key=lambda nest: (size(nest.iterations), size(nest.parallelism)))
+        """The line with most passes, of several the most parallel; open symbols compare at a typical size."""
+        return max(self.program.nests, key=lambda nest: (typical(nest.iterations), typical(nest.parallelism)))
 
     def reuse(self, tensor: str) -> Dim:
         """How many times the layer touches each element of a tensor, on average."""
