@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import base64
-import gc
 import io
+import itertools
 import math
 import random
 import re
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from html import escape
 from typing import Any
 
-import numpy as np
-import psutil
 import pytest
+from driving import agrees, moves, open_widgets
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ipywidgets import Widget
-from matplotlib.figure import Figure
 from PIL import Image
 
 from dnnlab import device, devices, zoo
 from dnnlab import roofline as roofline_data
 from dnnlab.errors import DnnlabError, ExtentError, UnknownNameError
-from dnnlab.explorers import Choice, Explorer, Number, Panel, roofline
-from dnnlab.explorers.roofline import LARGEST_BATCH, NETWORKS, Drawing, State, model, settle
+from dnnlab.explorers import Amount, Choice, Explorer, Line, Marks, Number, Panel, Switch, roofline
+from dnnlab.explorers.roofline import NETWORKS, Drawing, State, model, settle
 from dnnlab.figures import Canvas, Layer, RooflineDrawing
 from dnnlab.quantities import DTYPES, bytes_of
 from dnnlab.tables import Table
@@ -45,43 +40,6 @@ states = st.builds(
 )  # fmt: skip
 
 
-def pixels(png: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-
-
-def open_widgets() -> int:
-    return len(Widget.get_manager_state()["state"])
-
-
-def figures() -> int:
-    return sum(isinstance(thing, Figure) for thing in gc.get_objects())
-
-
-def agrees(panel: Panel) -> None:
-    """The panel shows what the model says of its state, and its controls show that state."""
-    expected = model(panel.state)
-    assert panel.sentence.value == panel.sentence.value.partition(">")[0] + f">{escape(expected.sentence)}</p>"
-    assert panel.table.value == expected.table.html()
-    assert panel.image.tooltip == expected.alt
-    assert panel.error.layout.display == "none"
-    for field, (first, *others) in panel.widgets.items():
-        value = getattr(panel.state, field)
-        if field == "batch":
-            assert others[0].value == value and first.value == round(math.log2(value))
-        else:  # a dropdown, maybe with a slider beside it that steps through its options
-            assert first.value == value and all(slider.value == first.index for slider in others)
-
-
-def moves(panel: Panel, field: str) -> list[tuple[Widget, dict[str, Any]]]:
-    """Everything that a browser can say about a control: each option, and slider and box at several places."""
-    first, *others = panel.widgets[field]
-    if field == "batch":
-        typed = [1, LARGEST_BATCH, 37, 100, 3]
-        return [(first, {"value": doublings}) for doublings in range(9)] + [(others[0], {"value": n}) for n in typed]
-    places = range(len(first.options))
-    return [(first, {"index": n}) for n in places] + [(slider, {"value": n}) for slider in others for n in places]
-
-
 @pytest.fixture
 def panel() -> Iterator[Panel]:
     panel = roofline("alexnet", "t4", "fp16", batch=4, strict=True)
@@ -92,82 +50,15 @@ def panel() -> Iterator[Panel]:
 # --- driving it
 
 
-def test_every_control_at_every_place(panel: Panel) -> None:
-    for field in ("dtype", "layer", "batch", "device", "network"):
-        for widget, message in moves(panel, field):
-            widget.set_state(message)
-            agrees(panel)
-    assert panel.state.network == list(NETWORKS)[-1]
-
-
-def test_two_hundred_random_moves_leave_nothing_behind(panel: Panel, record_property: Any) -> None:
-    choose = random.Random(7)
-    batches = [1, 8, 37, 256]
-    # What a network costs is derived once and kept: that is a cache with a limit, no leak.
-    for network in NETWORKS:
-        for batch in batches:
-            model(settle(replace(panel.state, network=network, batch=batch)))
-
-    def move() -> float:
-        field = choose.choice(list(panel.widgets))
-        widget, message = choose.choice(moves(panel, field))
-        if field == "batch":
-            widget, message = panel.widgets["batch"][1], {"value": choose.choice(batches)}
-        begin = time.perf_counter()
-        widget.set_state(message)
-        return 1000 * (time.perf_counter() - begin)
-
-    for _ in range(20):  # matplotlib and the allocator take their share at first
-        move()
-    gc.collect()
-    process = psutil.Process()
-    before = open_widgets(), figures(), process.memory_info().rss
-    times = [move() for _ in range(200)]
-    gc.collect()
-    after = open_widgets(), figures(), process.memory_info().rss
-    agrees(panel)
-    grown = (after[2] - before[2]) / 2**20
-    report = {
-        "median_ms": statistics.median(times),
-        "p95_ms": statistics.quantiles(times, n=20)[-1],
-        "grown_mib": grown,
-    }
-    for name, value in report.items():
-        record_property(name, round(value, 1))
-        print(f"{name} {value:.1f}")
-    assert after[:2] == before[:2]
-    assert grown < 5
-
-
-def test_random_moves_show_what_the_model_says(panel: Panel) -> None:
-    choose = random.Random(8)
-    for step in range(60):
-        widget, message = choose.choice(moves(panel, choose.choice(list(panel.widgets))))
-        widget.set_state(message)
-        agrees(panel)
-        if step % 10 == 0:  # a picture put together from kept pixels is the one drawn afresh
-            assert (pixels(panel.image.value) == pixels(Drawing().png(model(panel.state)))).all()
-
-
 def test_only_what_changed_is_drawn(panel: Panel) -> None:
     canvas = panel._picture.canvas
     before = canvas.draws[:]
-    for widget, message in moves(panel, "layer")[:5] + moves(panel, "batch"):
+    for widget, message in [*list(moves(panel, "layer"))[:5], *moves(panel, "batch")]:
         widget.set_state(message)
     assert canvas.draws[:2] == before[:2]  # neither axes nor roofs: they are those of the device
     assert canvas.draws[2] > before[2]
     panel.set(device="h100-sxm")
     assert canvas.draws[:2] == [before[0], before[1] + 1]
-
-
-def test_a_second_panel_closes_the_first() -> None:
-    first = roofline("lenet5", "t4")
-    count = open_widgets()
-    second = roofline("alexnet", "h100-sxm")
-    assert open_widgets() == count
-    assert first.widget.comm is None and second.widget.comm is not None
-    second.close()
-    assert open_widgets() < count
 
 
 # --- what it says
@@ -303,7 +194,7 @@ def toy_model(toy: Toy) -> ToyReading:
 def toy(strict: bool | None = None, size: int = 4) -> Panel:
     controls = (
         Choice("shape", "Shape", lambda toy: [("Disc", "disc"), ("Cube", "cube")][: 1 + (toy.size > 2)]),
-        Number("size", "Size", 1, 16),
+        Number("size", "Size", 1, 16, doubling=True),
     )
 
     def keep(toy: Toy) -> Toy:
@@ -349,6 +240,105 @@ def test_options_follow_the_state() -> None:
     box.set_state({"value": 99})  # the box itself keeps to its range
     assert panel.state == Toy("disc", 16) and slider.value == 4
     assert [label for label, _ in shape.options] == ["Disc", "Cube"]
+    panel.close()
+
+
+@dataclass(frozen=True)
+class All:
+    rate: float
+    still: bool
+    line: str
+    kept: tuple[bool, ...]
+    count: int
+
+
+def everything(strict: bool | None = True) -> Panel:
+    controls = (
+        Amount("rate", "Rate", "B/s", 1e9, 2e13),
+        Switch("still", "Still"),
+        Line("line", "Line", ("a", "b")),
+        Marks("kept", "Kept", lambda state: [f"x{n}" for n in range(state.count)], 5),
+        Number("count", "Count", 1, 5),
+    )
+
+    def fit(state: All) -> All:
+        return replace(state, kept=(*state.kept, *[False] * 5)[: state.count])
+
+    def model(state: All) -> ToyReading:
+        if not state.line:
+            raise ExtentError("a line is empty; write one")
+        return ToyReading(str(state), Table(["rate"], [[state.rate]]), "all")
+
+    state = All(3.35e12, False, "a", (True, False, True), 3)
+    return Panel(Explorer("all", state, controls, fit, model, ToyPicture), strict)
+
+
+def test_an_amount_is_slid_or_typed_with_its_unit() -> None:
+    panel = everything()
+    slider, box = panel.widgets["rate"]
+    assert box.value == "3.35 TB/s"  # between two stops of the slider
+    for typed, value in (("2 TB/s", 2e12), ("400 GB/s", 4e11), ("1e9", 1e9), ("20TB/s", 2e13)):
+        box.set_state({"value": typed})
+        assert panel.state.rate == pytest.approx(value)
+        agrees(panel)
+    stops = []
+    for place in range(slider.min, slider.max + 1):
+        slider.set_state({"value": place})
+        stops.append(panel.state.rate)
+        agrees(panel)
+    assert stops[0] == 1e9 and stops[-1] == 2e13 and stops == sorted(set(stops))
+    assert all(1.2 < high / low < 1.3 for low, high in itertools.pairwise(stops))
+    panel.set(rate=3.35e12)
+    box.set_state({"value": "3.35 TB/s "})
+    assert panel.state.rate == pytest.approx(3.35e12)
+    panel.close()
+
+
+@pytest.mark.parametrize("typed", ["fast", "", "-1 GB/s", "9 PB/s", "3 GB", "1/0", "__import__('os')", "nan", "1e999"])
+def test_an_amount_that_cannot_be_read_is_refused_and_undone(typed: str) -> None:
+    panel = everything(strict=False)
+    panel.widgets["rate"][1].set_state({"value": typed})
+    assert panel.error.layout.display == "" and panel.state.rate == 3.35e12
+    assert panel.widgets["rate"][1].value == "3.35 TB/s"
+    panel.widgets["still"][0].set_state({"value": True})
+    agrees(panel)
+    panel.close()
+
+
+def test_marks_come_and_go_without_new_widgets() -> None:
+    panel = everything()
+    buttons = panel.widgets["kept"]
+    count = open_widgets()
+    assert [b.layout.display for b in buttons] == ["", "", "", "none", "none"]
+    buttons[1].set_state({"value": True})
+    assert panel.state.kept == (True, True, True) and buttons[1].icon == "check"
+    panel.widgets["count"][1].set_state({"value": 5})
+    assert panel.state.kept == (True, True, True, False, False) and buttons[4].layout.display == ""
+    buttons[4].set_state({"value": True})
+    panel.set(kept=(False,) * 5)
+    assert open_widgets() == count and not any(b.value for b in buttons)
+    agrees(panel)
+    panel.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("rate", 1.0), ("rate", "2 TB/s"), ("rate", True), ("rate", math.nan), ("still", 1), ("line", 3),
+     ("kept", (True,)), ("kept", [True, True, True]), ("count", 6), ("count", 2.0)],
+)  # fmt: skip
+def test_values_that_no_control_could_give_are_refused(field: str, value: Any) -> None:
+    panel = everything()
+    before = panel.state
+    with pytest.raises(ExtentError, match=f"{field} must be"):
+        panel.set(**{field: value})
+    assert panel.state == before
+    panel.close()
+
+
+def test_a_model_that_refuses_a_line_says_so() -> None:
+    panel = everything(strict=False)
+    panel.widgets["line"][0].set_state({"value": ""})
+    assert "a line is empty; write one" in panel.error.value and panel.widgets["line"][0].value == "a"
     panel.close()
 
 

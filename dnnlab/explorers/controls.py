@@ -1,4 +1,8 @@
-"""Controls: each sets one field of an explorer's state, and shows it, by one widget or by two that agree."""
+"""Controls: each sets one field of an explorer's state, and shows it, by one widget or by several that agree.
+
+`Choice` is one of some options, `Number` a whole number, `Amount` a quantity with a unit, `Switch` yes or no, `Line` a
+line of text, and `Marks` a row of places that are marked or not.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from ..errors import ExtentError, quote
+from ..quantities import read_quantity, show
 
 _STYLE = {"description_width": "4.6em"}  # room for the longest label
 # A control is as wide as half of a narrow page, and grows: the browser makes two columns of them, or one.
@@ -78,9 +83,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Number:
-    """A whole number from `low` to `high`, both powers of two: a slider that doubles it, and a box to type it.
+    """A whole number from `low` to `high`: a slider, and a box to type it.
 
-    >>> Number("batch", "Batch", 1, 256).check(300)
+    With `doubling` the slider goes from one power of two to the next, and both ends are powers of two; the box takes
+    every number between.
+
+    >>> Number("batch", "Batch", 1, 256, doubling=True).check(300, None)
     Traceback (most recent call last):
     ...
     dnnlab.errors.ExtentError: batch must be a whole number from 1 to 256, not 300
@@ -90,8 +98,9 @@ class Number:
     label: str
     low: int
     high: int
+    doubling: bool = False
 
-    def check(self, value: object) -> None:
+    def check(self, value: object, state: Any) -> None:
         """Raise ExtentError unless the value is a whole number in the range."""
         if not isinstance(value, int) or isinstance(value, bool) or not self.low <= value <= self.high:
             wanted = f"a whole number from {self.low} to {self.high}"
@@ -99,33 +108,206 @@ class Number:
 
     def handles(self, state: Any) -> tuple[Handle, ...]:
         """Its widgets, made for a state."""
-        # The slider counts doublings. A logarithmic one that holds the number itself would, in the browser, jump
-        # from a typed 37 to 32, a place it can stand at, and send that back as if it had been moved.
-        slider = widgets.IntSlider(
-            description=self.label, min=math.log2(self.low), max=math.log2(self.high), readout=False, style=_STYLE,
-            layout=widgets.Layout(width="auto", flex="1 1 150px", min_width="0"),
-        )  # fmt: skip
+        # A doubling slider counts doublings. A logarithmic one that holds the number itself would, in the browser,
+        # jump from a typed 37 to 32, a place it can stand at, and send that back as if it had been moved.
+        step = (lambda n: round(math.log2(n))) if self.doubling else int
+        place = (lambda n: 2**n) if self.doubling else int
+        slider = _slider(self.label, step(self.low), step(self.high))
         box = widgets.BoundedIntText(
             min=self.low, max=self.high, value=self.low, tooltip=f"{self.label}, {self.low} to {self.high}",
             layout=widgets.Layout(width="5em", flex="0 0 auto"),
         )  # fmt: skip
 
-        def double(now: Any) -> None:
-            slider.value = round(math.log2(getattr(now, self.field)))
+        def slide(now: Any) -> None:
+            slider.value = step(getattr(now, self.field))
 
         def type_in(now: Any) -> None:
             box.value = getattr(now, self.field)
 
-        return (
-            Handle(slider, lambda now, doublings: 2**doublings, double),
-            Handle(box, lambda now, value: value, type_in),
+        return Handle(slider, lambda now, n: place(n), slide), Handle(box, lambda now, value: value, type_in)
+
+
+#: Where the slider of an amount can stand in each decade.
+_STOPS = (1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 6.4, 8)
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A quantity from `low` to `high` in a unit: a slider in ten steps a decade, and a box that reads `400 GB/s`.
+
+    `low` is where a step of the slider is, such as 1e9 or 2e9. With `binary`, bytes are shown in GiB.
+
+    >>> Amount("bandwidth", "Memory", "B/s", 1e9, 1e13).check(5, None)
+    Traceback (most recent call last):
+    ...
+    dnnlab.errors.ExtentError: memory must be from 1 GB/s to 10 TB/s, not 5
+    """
+
+    field: str
+    label: str
+    unit: str
+    low: float
+    high: float
+    binary: bool = False
+
+    def check(self, value: object, state: Any) -> None:
+        """Raise ExtentError unless the value is a number in the range."""
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not self.low <= value <= self.high:  # type: ignore[operator]
+            ends = f"from {self._shown(self.low)} to {self._shown(self.high)}"
+            raise ExtentError(f"{self.label.lower()} must be {ends}, not {quote(value)}")
+
+    def handles(self, state: Any) -> tuple[Handle, ...]:
+        """Its widgets, made for a state."""
+        slider = _slider(self.label, 0, self._place(self.high))
+        box = widgets.Text(
+            continuous_update=False, tooltip=f"{self.label}, such as {self._shown(self.low)}",
+            layout=widgets.Layout(width="7em", flex="0 0 auto"),
+        )  # fmt: skip
+
+        def slide(now: Any) -> None:
+            slider.value = self._place(getattr(now, self.field))
+
+        def type_in(now: Any) -> None:
+            box.value = self._shown(getattr(now, self.field))
+
+        def read(now: Any, text: str) -> float:
+            if text == self._shown(getattr(now, self.field)):
+                return float(getattr(now, self.field))  # what is shown is rounded
+            value = float(read_quantity(text, self.unit))
+            self.check(value, now)
+            return value
+
+        return Handle(slider, lambda now, place: self._stop(place), slide), Handle(box, read, type_in)
+
+    def _stop(self, place: int) -> float:
+        """The amount at a place of the slider."""
+        first = self._index(self.low)
+        decade, step = divmod(first + place, len(_STOPS))
+        return min(self.high, float(f"{_STOPS[step]}e{decade}"))
+
+    def _place(self, value: float) -> int:
+        """The place of the slider that is nearest to an amount."""
+        return self._index(value) - self._index(self.low)
+
+    def _index(self, value: float) -> int:
+        return round(len(_STOPS) * math.log10(value)) if value > 0 else 0
+
+    def _shown(self, value: float) -> str:
+        return show(value, self.unit, binary=self.binary)
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Yes or no: a checkbox."""
+
+    field: str
+    label: str
+
+    def check(self, value: object, state: Any) -> None:
+        """Raise ExtentError unless the value is True or False."""
+        if not isinstance(value, bool):
+            raise ExtentError(f"{self.label.lower()} must be True or False, not {quote(value)}")
+
+    def handles(self, state: Any) -> tuple[Handle, ...]:
+        """Its widget, made for a state."""
+        box = widgets.Checkbox(description=self.label, indent=False, layout=widgets.Layout(**_HALF))
+
+        def tick(now: Any) -> None:
+            box.value = getattr(now, self.field)
+
+        return (Handle(box, lambda now, value: value, tick),)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text, which takes effect when Enter is pressed or the box is left.
+
+    `examples` are texts that it takes; an empty box shows the first.
+    """
+
+    field: str
+    label: str
+    examples: tuple[str, ...] = ()
+
+    def check(self, value: object, state: Any) -> None:
+        """Raise ExtentError unless the value is a text."""
+        if not isinstance(value, str):
+            raise ExtentError(f"{self.label.lower()} must be a text, not {quote(value)}")
+
+    def handles(self, state: Any) -> tuple[Handle, ...]:
+        """Its widget, made for a state."""
+        box = widgets.Text(
+            description=self.label, placeholder=next(iter(self.examples), ""), continuous_update=False, style=_STYLE,
+            layout=widgets.Layout(width="auto", flex="1 1 100%", min_width="0"),
+        )  # fmt: skip
+
+        def write(now: Any) -> None:
+            box.value = getattr(now, self.field)
+
+        return (Handle(box, lambda now, value: value, write),)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """A row of up to `most` buttons, each marked or not: a tuple of bools as long as `names(state)`.
+
+    Every button is made at once, and those that a state has no name for are hidden, so that no widget is made while
+    the panel lives.
+    """
+
+    field: str
+    label: str
+    names: Callable[[Any], Sequence[str]]
+    most: int
+
+    def check(self, value: object, state: Any) -> None:
+        """Raise ExtentError unless the value is one bool for each name."""
+        count = len(self.names(state))
+        if not isinstance(value, tuple) or len(value) != count or not all(isinstance(mark, bool) for mark in value):
+            raise ExtentError(f"{self.label.lower()} must be {count} times True or False, not {quote(value)}")
+
+    def handles(self, state: Any) -> tuple[Handle, ...]:
+        """Its widgets, made for a state."""
+        return tuple(self._button(place) for place in range(self.most))
+
+    def _button(self, place: int) -> Handle:
+        button = widgets.ToggleButton(
+            tooltip=f"{self.label} {place + 1}", layout=widgets.Layout(width="auto", min_width="2.4em", padding="0 4px")
         )
 
+        def press(now: Any) -> None:
+            names, marks = self.names(now), getattr(now, self.field)
+            there = place < len(names)
+            button.layout.display = "" if there else "none"
+            if there:
+                button.description = names[place]
+                button.value = marks[place]
+                button.icon = "check" if marks[place] else ""  # never colour alone
 
-Control = Choice | Number
+        def read(now: Any, value: bool) -> tuple[bool, ...]:
+            marks = getattr(now, self.field)
+            return (*marks[:place], value, *marks[place + 1 :])
+
+        return Handle(button, read, press)
 
 
-def row(handles: Sequence[Handle]) -> widgets.Widget:
-    """The widgets of a control in one line."""
-    first, *others = [handle.widget for handle in handles]
-    return widgets.HBox([first, *others], layout=widgets.Layout(**_HALF)) if others else first
+Control = Choice | Number | Amount | Switch | Line | Marks
+
+
+def _slider(label: str, low: int, high: int) -> widgets.IntSlider:
+    return widgets.IntSlider(
+        description=label, min=low, max=high, readout=False, style=_STYLE,
+        layout=widgets.Layout(width="auto", flex="1 1 150px", min_width="0"),
+    )  # fmt: skip
+
+
+def row(control: Control, handles: Sequence[Handle]) -> widgets.Widget:
+    """The widgets of a control in one line; many of them under their label, as many lines as they take."""
+    members = [handle.widget for handle in handles]
+    if isinstance(control, Marks):
+        label = widgets.Label(control.label, layout=widgets.Layout(flex="0 0 auto"))
+        return widgets.Box(
+            [label, *members], layout=widgets.Layout(flex_flow="row wrap", flex="1 1 100%", min_width="0")
+        )
+    return widgets.HBox(members, layout=widgets.Layout(**_HALF)) if len(members) > 1 else members[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
@@ -22,7 +22,7 @@ from traitlets import Unicode
 from ..errors import DnnlabError, unknown
 from ..figures import Canvas
 from ..tables import Table
-from .controls import Control, Handle, Number, row
+from .controls import Choice, Control, Handle, row
 
 # An exception that Jupyter's callbacks swallow would let a test pass: with this set, errors are raised.
 STRICT = "DNNLAB_STRICT"
@@ -94,9 +94,8 @@ class Panel:
     def __init__(self, explorer: Explorer, strict: bool | None = None) -> None:
         self.explorer = explorer
         self.strict = os.environ.get(STRICT, "0") != "0" if strict is None else strict
-        for control in explorer.controls:
-            if isinstance(control, Number):
-                control.check(getattr(explorer.state, control.field))
+        # a choice may be left open, for the explorer to settle
+        self._check(explorer.state, [one.field for one in explorer.controls if not isinstance(one, Choice)])
         self.state = explorer.settle(explorer.state)
         self.reading = explorer.model(self.state)
         self._picture = explorer.picture()
@@ -127,29 +126,33 @@ class Panel:
         Raises UnknownNameError for a field without a control or a value that its control does not offer in
         this state, ExtentError for a number out of range, and what the model raises; then nothing changes.
         """
-        controls = {control.field: control for control in self.explorer.controls}
         for field in fields:
-            if field not in controls:
-                raise unknown("control", field, controls)
+            if field not in self.widgets:
+                raise unknown("control", field, self.widgets)
         wanted = replace(self.state, **fields)
-        state = self.explorer.settle(wanted)
-        for field, value in fields.items():
-            control = controls[field]
-            if isinstance(control, Number):
-                control.check(value)
-            elif getattr(state, field) != value:
-                raise unknown(control.label.lower(), value, control.offers(state))
-        self._go(wanted, strict=True)
+        self._check(wanted, fields)
+        self._go(lambda: wanted, strict=True)
+
+    def _check(self, state: Any, fields: Collection[str]) -> None:
+        """Refuse values that no control could give; what a choice offers depends on the settled state."""
+        for control in self.explorer.controls:
+            value = getattr(state, control.field)
+            if control.field not in fields:
+                continue
+            if not isinstance(control, Choice):
+                control.check(value, state)
+            elif value != getattr(settled := self.explorer.settle(state), control.field):
+                raise unknown(control.label.lower(), value, control.offers(settled))
 
     # -- what happens when a control moves -----------------------------------------------------------------
 
     def _moved(self, field: str, handle: Handle, change: dict[str, Any]) -> None:
         if not self._following:
-            self._go(replace(self.state, **{field: handle.read(self.state, change["new"])}), self.strict)
+            self._go(lambda: replace(self.state, **{field: handle.read(self.state, change["new"])}), self.strict)
 
-    def _go(self, wanted: Any, strict: bool) -> None:
+    def _go(self, wanted: Callable[[], Any], strict: bool) -> None:
         try:
-            state = self.explorer.settle(wanted)
+            state = self.explorer.settle(wanted())
             if state != self.state:
                 self.reading = self.explorer.model(state)
                 self.state = state
@@ -195,7 +198,7 @@ class Panel:
         """Controls beside the picture where the page is wide, in two columns above it where it is not, and in
         one on a telephone: the browser wraps the boxes by itself."""
         layout = widgets.Layout
-        rows = [row(handles) for handles in self._handles.values()]
+        rows = [row(control, self._handles[control.field]) for control in self.explorer.controls]
         controls = widgets.Box(rows, layout=layout(flex_flow="row wrap", width="100%"))
         left = widgets.VBox([controls, self.error, self.sentence], layout=layout(flex="1 1 290px", min_width="0"))
         right = widgets.Box([self.image], layout=layout(flex="0 1 auto", min_width="0"))

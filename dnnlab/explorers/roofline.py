@@ -88,7 +88,7 @@ def roofline(
             Choice("network", "Network", lambda state: [(label, name) for name, label in NETWORKS.items()]),
             Choice("device", "Device", lambda state: [(name, id) for id, name in _machines().items()]),
             Choice("dtype", "Dtype", lambda state: [(dtype, dtype) for dtype in catalogued(state.device).peak]),
-            Number("batch", "Batch", 1, LARGEST_BATCH),
+            Number("batch", "Batch", 1, LARGEST_BATCH, doubling=True),
             Choice("layer", "Layer", lambda state: [(f"{n} ({k})", n) for n, k in _kinds(state.network).items()], True),
         ),
         settle,
