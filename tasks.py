@@ -166,6 +166,8 @@ def run_tests(names: list[str], extras: list[str], slow: bool, more: list[str]) 
     set_up(["lab", "test", *extras])
     if slow:
         os.environ["DNNLAB_SLOW"] = "1"  # read by tests/conftest.py
+    LOGS.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("DNNLAB_PROGRESS", str(LOGS / "progress.json"))  # notebooks under test are no student
     plan = stages()
     total = sum((run_stage(name, plan[name], more) for name in names or plan), Counter[str]())
     print(words(total), flush=True)

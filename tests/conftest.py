@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,9 @@ settings.register_profile("default", CALM, max_examples=25)
 settings.register_profile("ci", CALM, max_examples=100, derandomize=True, database=None, print_blob=True)
 settings.register_profile("thorough", CALM, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
+
+# Predictions and progress of tests and of notebooks under test go to a file of their own, not among the sources.
+os.environ.setdefault("DNNLAB_PROGRESS", os.path.join(tempfile.mkdtemp(prefix="dnnlab-"), "progress.json"))
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
