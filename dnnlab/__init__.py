@@ -11,6 +11,7 @@
 from . import zoo
 from .balance import Roofline, crossing, roofline, upgrades
 from .bounds import LayerTime, NetworkTime, on
+from .epoch import Epoch, epoch
 from .errors import DnnlabError
 from .hardware import Device, Memory, device, devices, energy, memories
 from .layers import (
@@ -57,15 +58,16 @@ from .layers import (
 from .loopnest import LoopNest
 from .networks import Builder, Network
 from .notation import lecture, read_formula, symbol
+from .predictions import predict, predictions, reveal
 from .program import Program
 from .sweep import sweep
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Builder", "Device", "DnnlabError", "Layer", "LayerTime", "LoopNest", "Memory", "Network", "NetworkTime",
-    "Program", "Roofline", "crossing", "device", "devices", "energy", "lecture", "memories", "on", "read_formula",
-    "roofline", "sweep", "symbol", "upgrades", "zoo",
+    "Builder", "Device", "DnnlabError", "Epoch", "Layer", "LayerTime", "LoopNest", "Memory", "Network", "NetworkTime",
+    "Program", "Roofline", "crossing", "device", "devices", "energy", "epoch", "lecture", "memories", "on",
+    "predict", "predictions", "read_formula", "reveal", "roofline", "sweep", "symbol", "upgrades", "zoo",
     "Conv2d",
     "DepthwiseConv2d",
     "PointwiseConv2d",
