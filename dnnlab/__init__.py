@@ -56,6 +56,19 @@ from .layers import (
     Tanh,
 )
 from .loopnest import LoopNest
+from .memory import (
+    afford,
+    fits,
+    footprint,
+    kv_cache,
+    largest_batch,
+    lives,
+    place,
+    spill,
+    training_step,
+    transformer_layer_saved,
+    zero,
+)
 from .networks import Builder, Network
 from .notation import lecture, read_formula, symbol
 from .predictions import predict, predictions, reveal
@@ -66,8 +79,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Builder", "Device", "DnnlabError", "Epoch", "Layer", "LayerTime", "LoopNest", "Memory", "Network", "NetworkTime",
-    "Program", "Roofline", "crossing", "device", "devices", "energy", "epoch", "lecture", "memories", "on",
-    "predict", "predictions", "read_formula", "reveal", "roofline", "sweep", "symbol", "upgrades", "zoo",
+    "Program", "Roofline", "afford", "crossing", "device", "devices", "energy", "epoch", "fits", "footprint",
+    "kv_cache", "largest_batch", "lecture", "lives", "memories", "on", "place", "predict", "predictions",
+    "read_formula", "reveal", "roofline", "spill", "sweep", "symbol", "training_step", "transformer_layer_saved",
+    "upgrades", "zero", "zoo",
     "Conv2d",
     "DepthwiseConv2d",
     "PointwiseConv2d",

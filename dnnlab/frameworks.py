@@ -124,14 +124,19 @@ MOMENTS: dict[str, tuple[Keeps, ...]] = {
 }
 
 
+def measured(framework: str) -> dict[str, Keeps]:
+    """What a framework keeps, by kind of layer; `UnknownNameError` for one that was not measured."""
+    if not isinstance(framework, str) or framework not in FRAMEWORKS:
+        raise unknown("framework", framework, [*FRAMEWORKS, "None for the minimum"])
+    return FRAMEWORKS[framework]
+
+
 def keeps(framework: str, layer: Layer, in_place: bool, needs: tuple[bool, ...]) -> Keeps:
     """What a framework keeps for a layer; `needs` says for each input whether its gradient is wanted.
 
     Raises `UnknownNameError` for a kind that was not measured.
     """
-    if framework not in FRAMEWORKS:
-        raise unknown("framework", framework, [*FRAMEWORKS, "None for the minimum"])
-    table = FRAMEWORKS[framework]
+    table = measured(framework)
     if layer.kind not in table:
         raise unknown(f"layer measured in {framework}", layer.kind, table)
     found, drop = table[layer.kind], set[str]()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from .adjoint import backward_lines
 from .adjoint import kept as read_forward
-from .errors import unknown
-from .frameworks import FRAMEWORKS, GIVEN, Keep, keeps, moments
+from .frameworks import GIVEN, Keep, keeps, measured, moments
 from .inplace import overwrites
 from .layers.base import Layer
 from .networks import INPUT, Network, Node
@@ -73,13 +73,38 @@ def _wanted(
     `needs` says for each input whether its gradient is wanted."""
     program = layer.program
     if framework is not None:
-        kept = keeps(framework, layer, in_place, needs)
+        found = keeps(framework, layer, in_place, needs)
     else:
         gradients = program.having("parameter", *(["input"] if any(needs) else []))
         lines = backward_lines(program.outline, frozenset(gradients))
         names = read_forward(line.statement for line in lines)
-        kept = tuple(Keep(name, 1 if name in ("mask", "drop") else None) for name in names)
-    return tuple((keep, keep.size(layer), program.role(keep.name)) for keep in kept)
+        found = tuple(Keep(name, 1 if name in ("mask", "drop") else None) for name in names)
+    return tuple((keep, keep.size(layer), program.role(keep.name)) for keep in found)
+
+
+def kept(net: Network, framework: str | None = "pytorch") -> Iterator[tuple[Node, Keep, Dim, str]]:
+    """What each layer keeps for the backward pass, in the order of the forward pass: the layer, the tensor, its number
+    of elements and its role. Two layers that keep one tensor both name it; `storage` tells that it is the same.
+
+    >>> from dnnlab import zoo
+    >>> [keep.name for node, keep, elements, role in kept(zoo.lenet5()) if node.name == "conv1"]
+    ['inp']
+    """
+    if framework is not None:
+        measured(framework)  # complains about an unknown one
+    learning = learned(net)
+    for node in net.layers:
+        needs = tuple(edge in learning for edge in node.inputs)
+        for keep, size, role in _wanted(node.layer, framework, node.in_place, needs):
+            owner, *edge = storage(net, node, keep, role)
+            if owner == "" and edge[0] not in (node.name, *node.inputs):
+                size = product(net.shape(edge[0]))  # a view keeps all of what it looks at
+            yield node, keep, size, role
+
+
+def learned(net: Network) -> frozenset[str]:
+    """The layers whose output depends on a parameter, so that a gradient flows to it."""
+    return frozenset(node.name for node in net.layers if node.name in net.deep or node.layer.parameters != 0)
 
 
 def saved_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pytorch") -> SavedBytes:
@@ -97,25 +122,22 @@ def saved_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pyto
     parts = {"activation": 0, "input": 0, "parameter": 0, "state": 0}
     by_layer: dict[str, int] = {}
     seen: set[tuple[str, ...]] = set()
-    learned = {node.name for node in net.layers if node.name in net.deep or node.layer.parameters != 0}
-    for node in net.layers:
-        needs = tuple(edge in learned for edge in node.inputs)
-        for keep, size, role in _wanted(node.layer, framework, node.in_place, needs):
-            storage = _storage(net, node, keep, role)
-            if storage in seen:
-                continue
-            seen.add(storage)
-            amount = size * (width if keep.element_bytes is None else keep.element_bytes)
-            own = role if role in ("parameter", "state") else "activation"
-            part = "input" if storage == ("", INPUT) else GIVEN.get(keep.name, own)
-            parts[part] += amount
-            if part == "activation":
-                by_layer[node.name] = by_layer.get(node.name, 0) + amount
+    for node, keep, size, role in kept(net, framework):
+        where = storage(net, node, keep, role)
+        if where in seen:
+            continue
+        seen.add(where)
+        amount = size * (width if keep.element_bytes is None else keep.element_bytes)
+        own = role if role in ("parameter", "state") else "activation"
+        part = "input" if where == ("", INPUT) else GIVEN.get(keep.name, own)
+        parts[part] += amount
+        if part == "activation":
+            by_layer[node.name] = by_layer.get(node.name, 0) + amount
     return SavedBytes.of(parts["activation"], parts["input"], parts["parameter"], parts["state"], by_layer)
 
 
-def _storage(net: Network, node: Node, keep: Keep, role: str) -> tuple[str, ...]:
-    """What tells two kept tensors apart: the edge that made it, or the layer it is private to."""
+def storage(net: Network, node: Node, keep: Keep, role: str) -> tuple[str, ...]:
+    """What tells two stored tensors apart: `("", edge)` for one that an edge hands on, else its layer and name."""
     if keep.name in GIVEN:
         return ("given", keep.name)
     if role in ("parameter", "state"):
@@ -183,8 +205,7 @@ def peak_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pytor
     width = bytes_of(dtype)
     if framework is None:
         return peak_activations(net) * width
-    if framework not in FRAMEWORKS:
-        raise unknown("framework", framework, [*FRAMEWORKS, "None for the minimum"])
+    measured(framework)  # complains about an unknown one
     home = {INPUT: INPUT}  # whose storage an edge uses
     until = {INPUT: len(net.layers)}
     size: dict[str, Dim] = {}
@@ -195,19 +216,19 @@ def peak_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pytor
             size[node.name] = node.activations * width
         for edge in (node.name, *node.inputs):
             until[home[edge]] = max(until.get(home[edge], 0), place)
-    for edge, place in _held(net).items():
+    for edge, place in held(net).items():
         until[home[edge]] = max(until[home[edge]], place)
     order = {node.name: place for place, node in enumerate(net.layers)}
     peak: Dim = 0
     for place, node in enumerate(net.layers):
         alive = sum(size[name] for name in size if order[name] < place <= until[name])
         for moment in moments(node.layer) if node.name in size else ():
-            held = sum(keep.size(node.layer) * (keep.element_bytes or width) for keep in moment)
-            peak = largest(peak, alive + held)
+            own = sum(keep.size(node.layer) * (keep.element_bytes or width) for keep in moment)
+            peak = largest(peak, alive + own)
     return peak
 
 
-def _held(net: Network) -> dict[str, int]:
+def held(net: Network) -> dict[str, int]:
     """Tensors that enter a block from outside, and the place of the block's last layer.
 
     A block is what PyTorch calls with its input, such as `nn.Sequential`; a loop over an `nn.ModuleList` would
@@ -217,13 +238,13 @@ def _held(net: Network) -> dict[str, int]:
     for place, node in enumerate(net.layers):
         for block in _blocks(node.name):
             ends[block] = place
-    held: dict[str, int] = {}
+    until: dict[str, int] = {}
     for node in net.layers:
         for block in _blocks(node.name):
             for edge in node.inputs:
                 if not edge.startswith(block + "."):
-                    held[edge] = max(held.get(edge, 0), ends[block])
-    return held
+                    until[edge] = max(until.get(edge, 0), ends[block])
+    return until
 
 
 def _blocks(name: str) -> list[str]:

@@ -6,6 +6,9 @@ published count does.
 
 from __future__ import annotations
 
+from typing import Self
+
+from ..errors import ShapeError
 from ..layers import (
     GELU,
     Add,
@@ -13,25 +16,50 @@ from ..layers import (
     BatchedLinear,
     Dropout,
     Embedding,
+    Flatten,
     LayerNorm,
+    Linear,
     Multiply,
     RMSNorm,
     RotaryEmbedding,
     ScaledDotProductAttention,
     SiLU,
+    Tanh,
 )
+from ..layers.base import Shape, catalogued
 from ..networks import Builder, Network
 from ..notation import Dim
 
 
-def bert_base(batch: Dim = 1, length: Dim = 128, vocabulary: int = 30522) -> Network:
-    """BERT-base (Devlin et al. 2018): embeddings and 12 encoder layers of width 768, without pooler and head.
+@catalogued
+class FirstToken(Flatten):
+    """The first of t tokens of each sample: a view, as `Flatten` is, and to frameworks and tables the same kind."""
+
+    @property
+    def kind(self) -> str:
+        return Flatten.__name__
+
+    def fit(self, *shapes: Shape) -> Self:
+        if len(shapes) != 1 or len(shapes[0]) != 3:
+            raise ShapeError(f"FirstToken takes one input (n, t, c), got {', '.join(map(str, shapes)) or 'none'}")
+        return self.at(n=shapes[0][0], rest=tuple(shapes[0][1:]))
+
+    @property
+    def output_shape(self) -> Shape:
+        return (self.n, self.rest[-1])
+
+
+def bert_base(batch: Dim = 1, length: Dim = 128, vocabulary: int = 30522, pooler: bool = False) -> Network:
+    """BERT-base (Devlin et al. 2018): embeddings and 12 encoder layers of width 768, without a head; `pooler` adds
+    the linear layer and the tanh on the first token that most heads start from.
 
     Its 102 to 109 million parameters depend on the vocabulary (30522 uncased, 28996 cased); the MACs of the
     encoder do not.
 
     >>> bert_base().parameters, bert_base().macs
     (108891648, 11173625856)
+    >>> bert_base(vocabulary=28996, pooler=True).parameters
+    108310272
     """
     build = Builder("BERT-base", batch, length)
     build.add("embeddings.word", Embedding(v=vocabulary, c=768))
@@ -56,6 +84,10 @@ def bert_base(batch: Dim = 1, length: Dim = 128, vocabulary: int = 30522) -> Net
         out = build.add(f"{name}.dropout", Dropout(p=0.1))
         build.add(f"{name}.add", Add(), out, x)
         x = build.add(f"{name}.norm", LayerNorm())
+    if pooler:
+        build.add("pooler.first", FirstToken())
+        build.add("pooler.dense", Linear(k=768, bias=True))
+        build.add("pooler.tanh", Tanh())
     return build.network()
 
 
