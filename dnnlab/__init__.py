@@ -11,6 +11,17 @@
 from . import zoo
 from .balance import Roofline, crossing, roofline, upgrades
 from .bounds import LayerTime, NetworkTime, on
+from .buffering import (
+    Schedule,
+    device_pipeline,
+    equal_levels,
+    equal_tiles,
+    measured_overlap,
+    pipeline,
+    pipeline_levels,
+    run_pipeline,
+    tradeoff,
+)
 from .epoch import Epoch, epoch
 from .errors import DnnlabError
 from .hardware import Device, Memory, device, devices, energy, memories
@@ -74,15 +85,17 @@ from .notation import lecture, read_formula, symbol
 from .predictions import predict, predictions, reveal
 from .program import Program
 from .sweep import sweep
+from .tiling import best_tiling, traffic
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Builder", "Device", "DnnlabError", "Epoch", "Layer", "LayerTime", "LoopNest", "Memory", "Network", "NetworkTime",
-    "Program", "Roofline", "afford", "crossing", "device", "devices", "energy", "epoch", "fits", "footprint",
-    "kv_cache", "largest_batch", "lecture", "lives", "memories", "on", "place", "predict", "predictions",
-    "read_formula", "reveal", "roofline", "spill", "sweep", "symbol", "training_step", "transformer_layer_saved",
-    "upgrades", "zero", "zoo",
+    "Program", "Roofline", "Schedule", "afford", "best_tiling", "crossing", "device", "device_pipeline", "devices",
+    "energy", "epoch", "equal_levels", "equal_tiles", "fits", "footprint", "kv_cache", "largest_batch", "lecture",
+    "lives", "measured_overlap", "memories", "on", "pipeline", "pipeline_levels", "place", "predict", "predictions",
+    "read_formula", "reveal", "roofline", "run_pipeline", "spill", "sweep", "symbol", "tradeoff", "traffic",
+    "training_step", "transformer_layer_saved", "upgrades", "zero", "zoo",
     "Conv2d",
     "DepthwiseConv2d",
     "PointwiseConv2d",

@@ -1,10 +1,10 @@
 """Time on a device, and who waits for whom: memory-, compute- or I/O-bound, layer by layer.
 
 Two engines work on a layer: arithmetic needs `operations / peak rate`, memory needs `traffic / bandwidth`.
-With overlap the slower one sets the time and stalls the other; without it they take turns. Traffic is
-compulsory here: inputs, parameters and output cross the memory interface once each, which holds where the
-working tile fits on the chip. Times are best cases: peak rates, no overhead, element-wise work as fast as
-matrix products.
+With overlap the slower one sets the time and stalls the other; without it they take turns. Traffic is compulsory
+(inputs, parameters and output cross the memory interface once each) where some tiling of the layer reaches that with
+the memory on the chip, else what the best tiling moves; it is compulsory too while sizes are open or the memory on
+the chip is not known. Times are best cases: peak rates, no overhead, element-wise work as fast as matrix products.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .networks import Network, Node
 from .notation import Dim, ceil_div, is_bound, is_number
 from .quantities import bytes_of, show
 from .tables import Column, Table
+from .tiling import best_tiling, moved
 
 #: Two engines within ten per cent of each other are called balanced.
 BALANCED = 1.1
@@ -263,9 +264,15 @@ def _layer(work: Work, device: Device, dtype: str, overlap: bool, parameters_fro
         name = kind = work.text
         macs, ops, parallelism, parameters = work.macs, work.ops, work.parallelism, 0
         elements: Dim = sum(work.size(tensor) for tensor in work.references)
+        if device.on_chip and all(is_bound(size) for _, size in (*work.extents, *work.settings)):
+            tiled = best_tiling(work, device.on_chip, dtype)
+            elements += tiled.total - tiled.compulsory
     else:
         name, kind, parameters = getattr(work, "name", work.kind), work.kind, work.parameters
-        macs, ops, parallelism, elements = _asked(work.layer if isinstance(work, Node) else work)
+        layer = work.layer if isinstance(work, Node) else work
+        macs, ops, parallelism, elements = _asked(layer)
+        if device.on_chip and is_bound(elements):
+            elements = moved(layer, device.on_chip, dtype)
     io: Dim = 0
     if parameters_from is not None:
         io = parameters * bytes_of(dtype) / _way(device, parameters_from)

@@ -88,7 +88,7 @@ def kept(net: Network, framework: str | None = "pytorch") -> Iterator[tuple[Node
 
     >>> from dnnlab import zoo
     >>> [keep.name for node, keep, elements, role in kept(zoo.lenet5()) if node.name == "conv1"]
-    ['inp']
+    ['inp', 'weight']
     """
     if framework is not None:
         measured(framework)  # complains about an unknown one

@@ -54,7 +54,7 @@ def machines(draw: st.DrawFn) -> Device:
     return Device(
         "random", {"fp32": rate, "fp16": rate * draw(st.sampled_from([1, 2, 16])), "int8": rate},
         bandwidth=draw(st.floats(1e6, 1e14)), lanes=draw(st.integers(1, 20000)),
-        on_chip=draw(st.none() | st.integers(1, 10**7)), link=draw(st.floats(1e6, 1e12)),
+        link=draw(st.floats(1e6, 1e12)),  # what a memory on the chip changes is tested below
     )  # fmt: skip
 
 
@@ -172,11 +172,38 @@ def test_what_is_not_known_is_none() -> None:
     assert upgrades(Flatten(n=2, rest=(3,)), H100) == {"compute": 1, "bandwidth": 1, "both": 1}
 
 
-@given(st.integers(1, 10**7))
+@given(st.integers(100, 10**7))
 def test_what_fits_on_the_chip(on_chip: int) -> None:
     layer = Linear(n=1, c=1000, k=1000)
     time: Any = on(layer, dataclasses.replace(H100, on_chip=on_chip), "fp16")
     assert time.fits_on_chip == (on_chip >= (1000 * 1000 + 2000) * 2)
+
+
+@given(layers(), machines(), dtypes, st.lists(st.integers(1000, 10**8), min_size=2, max_size=2))
+def test_a_small_memory_on_the_chip_means_more_traffic(
+    layer: Layer, machine: Device, dtype: str, sizes: list[int]
+) -> None:
+    small, large = (on(layer, dataclasses.replace(machine, on_chip=size), dtype) for size in sorted(sizes))
+    free: Any = on(layer, machine, dtype)
+    assert isinstance(small, LayerTime) and isinstance(large, LayerTime)
+    assert small.bytes >= large.bytes >= free.bytes == layer.traffic * BYTES[dtype]
+    assert small.total >= large.total >= free.total and small.compute == free.compute
+    assert near(small.memory, small.bytes / machine.bandwidth)
+    if layer.traffic * BYTES[dtype] <= max(sizes) and not layer.program.locals:
+        assert large.bytes == free.bytes
+
+
+def test_a_matrix_product_that_does_not_fit() -> None:
+    # three tiles of t x t fill the chip; by pencil each operand is then read once for every tile of the other
+    layer, chip = Linear(n=1024, c=1024, k=1024), dataclasses.replace(H100, on_chip=6 * 1024 * 32)
+    tiled: Any = on(layer, chip)
+    assert 2 * 1024**3 / math.sqrt(chip.on_chip / 2) <= tiled.bytes / 2 <= 2 * 1024**3 / 256 + 1024**2
+    assert tiled.intensity < on(layer, H100).intensity  # type: ignore[union-attr]
+    (nest,) = layer.program.nests
+    alone: Any = on(nest, chip)
+    assert alone.bytes == tiled.bytes
+    with pytest.raises(ExtentError, match="needs at least 3 elements of fp16"):
+        on(layer, dataclasses.replace(H100, on_chip=4))
 
 
 # -- by pencil -------------------------------------------------------------------------------------------
