@@ -22,6 +22,7 @@ from .buffering import (
     run_pipeline,
     tradeoff,
 )
+from .checkpointing import Chain, Plan, best_plan, extra_forwards, pareto, simulate
 from .epoch import Epoch, epoch
 from .errors import DnnlabError
 from .hardware import Device, Memory, device, devices, energy, memories
@@ -90,12 +91,13 @@ from .tiling import best_tiling, traffic
 __version__ = "0.1.0"
 
 __all__ = [
-    "Builder", "Device", "DnnlabError", "Epoch", "Layer", "LayerTime", "LoopNest", "Memory", "Network", "NetworkTime",
-    "Program", "Roofline", "Schedule", "afford", "best_tiling", "crossing", "device", "device_pipeline", "devices",
-    "energy", "epoch", "equal_levels", "equal_tiles", "fits", "footprint", "kv_cache", "largest_batch", "lecture",
-    "lives", "measured_overlap", "memories", "on", "pipeline", "pipeline_levels", "place", "predict", "predictions",
-    "read_formula", "reveal", "roofline", "run_pipeline", "spill", "sweep", "symbol", "tradeoff", "traffic",
-    "training_step", "transformer_layer_saved", "upgrades", "zero", "zoo",
+    "Builder", "Chain", "Device", "DnnlabError", "Epoch", "Layer", "LayerTime", "LoopNest", "Memory", "Network",
+    "NetworkTime", "Plan", "Program", "Roofline", "Schedule", "afford", "best_plan", "best_tiling", "crossing",
+    "device", "device_pipeline", "devices", "energy", "epoch", "equal_levels", "equal_tiles", "extra_forwards",
+    "fits", "footprint", "kv_cache", "largest_batch", "lecture", "lives", "measured_overlap", "memories", "on",
+    "pareto", "pipeline", "pipeline_levels", "place", "predict", "predictions", "read_formula", "reveal",
+    "roofline", "run_pipeline", "simulate", "spill", "sweep", "symbol", "tradeoff", "traffic", "training_step",
+    "transformer_layer_saved", "upgrades", "zero", "zoo",
     "Conv2d",
     "DepthwiseConv2d",
     "PointwiseConv2d",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cache, reduce
+from functools import cache, lru_cache, reduce
 from itertools import product as every
 from typing import Any
 
@@ -25,7 +25,8 @@ from .program import Program
 from .statements import Node, Number, Ref, Scalar
 
 Array = NDArray[Any]
-#: A matrix product may copy overlapping windows of at most this many elements; larger ones are looped over.
+#: A matrix product may copy overlapping windows of at most this many elements, unless `run` is told another
+#: number; larger ones are looped over.
 MAX_COPIED = 2**24
 COMPUTE: dict[str, Callable[..., Any]] = {
     **{"add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide},
@@ -36,12 +37,17 @@ ACCUMULATE: dict[str, np.ufunc] = {"add": np.add, "max": np.maximum, "min": np.m
 
 
 def run(
-    program: Program | LoopNest, tensors: Mapping[str, Any], scalars: Mapping[str, float] | None = None
+    program: Program | LoopNest,
+    tensors: Mapping[str, Any],
+    scalars: Mapping[str, float] | None = None,
+    copied: int = MAX_COPIED,
 ) -> dict[str, Array]:
     """Run the lines on arrays and return every tensor, as `interpreter.interpret` would, only fast.
 
     Tensors that are not given start at zero. Arrays of floating-point numbers keep their type, all others
     become float64; what is given is not changed. `scalars` are the plain numbers of the lines (`eps`, `lr`).
+    A matrix product may copy overlapping windows of up to `copied` elements: with 0 a convolution loops over
+    its filter instead, which takes longer and much less memory.
     Raises `ExtentError` where an extent or a number is missing, `ShapeError` where an array does not fit.
 
     >>> run(LoopNest("out[k] += w[k,c] * x[c]", k=1, c=2), {"w": [[2, 3]], "x": [10, 1]})["out"]
@@ -52,7 +58,7 @@ def run(
     for nest in nests:
         for name in nest.references:
             if name in tensors and name not in store:
-                store[name] = _given(name, tensors[name], nest.shape(name))
+                store[name] = _given(name, tensors[name], _layout(nest)[0][name])
     dtype = np.result_type(*(array.dtype for array in store.values())) if store else np.dtype(np.float64)
     for target in {nest.statement.target.name for nest in nests} & set(store):
         store[target] = store[target].copy()
@@ -61,10 +67,10 @@ def run(
         started = nest.statement.target.name in store
         for name in nest.references:
             if name not in store:
-                store[name] = np.zeros(nest.shape(name), dtype)
+                store[name] = np.zeros(_layout(nest)[0][name], dtype)
         if not started and nest.statement.accumulate in BORDER:
             store[nest.statement.target.name][...] = BORDER[nest.statement.accumulate]
-        _Line(nest, store, {**(scalars or {}), **dict(nest.settings)}).run()
+        _Line(nest, store, {**(scalars or {}), **dict(nest.settings)}, copied).run()
     return store
 
 
@@ -77,12 +83,20 @@ def _given(name: str, given: Any, shape: tuple[Any, ...]) -> Array:
 
 def _check(nest: LoopNest, scalars: Mapping[str, float]) -> None:
     sizes = [*nest.extent.values(), *(value for _, value in nest.settings)]
-    if not all(isinstance(size, int) for name in nest.references for size in (*sizes, *nest.shape(name))):
+    if not all(isinstance(size, int) for shape in (sizes, *_layout(nest)[0].values()) for size in shape):
         raise ExtentError(f"{nest!r} has open extents; bind each to a number before running it")
     known = {**scalars, **dict(nest.settings)}
     missing = [name for name in nest.statement.scalars if name not in known]
     if missing:
         raise ExtentError(f"{nest.text!r} needs a number for {', '.join(missing)}")
+
+
+@lru_cache(maxsize=4096)
+def _layout(nest: LoopNest) -> tuple[dict[str, tuple[Any, ...]], dict[Ref, tuple[Affine | None, ...]]]:
+    """Shapes of a line's tensors and the forms of its subscripts: the same in every run."""
+    places = nest.references
+    forms = {ref: nest.subscripts(ref) for name in places for ref in places[name]}
+    return {name: nest.shape(name) for name in places}, forms
 
 
 class _Line:
@@ -92,21 +106,22 @@ class _Line:
     axis has length 1 where its index does not matter.
     """
 
-    def __init__(self, nest: LoopNest, store: dict[str, Array], numbers: Mapping[str, float]) -> None:
+    def __init__(self, nest: LoopNest, store: dict[str, Array], numbers: Mapping[str, float], copied: int) -> None:
         self.nest, self.store, self.numbers = nest, store, numbers
         self.statement, self.target = nest.statement, nest.statement.target
         self.outside = BORDER.get(self.statement.accumulate or "", 0.0)
+        _, self.forms = _layout(nest)
         adding = self.statement.accumulate == "add"
         self.factors = (_factors(self.statement.value, numbers) if adding else None) or (1.0, [])
         looped: list[str] = []
         for ref in (self.target, *self.statement.refs):
             reached = math.prod(nest.extent[name] for name in st.ref_indices(ref))
-            if ref not in self.factors[1] or len(self.factors[1]) < 2 or reached > MAX_COPIED:
+            if ref not in self.factors[1] or len(self.factors[1]) < 2 or reached > copied:
                 looped += self._overlapping(ref)
         self.looped = list(dict.fromkeys(looped))
         self.names = [name for name in nest.extent if name not in self.looped]
         places = [self.target, *(sub for sub in self.target.subscripts if isinstance(sub, Ref))]
-        forms = [form for ref in places for form in nest.subscripts(ref) if form]
+        forms = [form for ref in places for form in self.forms[ref] if form]
         self.kept = {name for form in forms for name, _ in form.terms}
         self.reduced = tuple(place for place, name in enumerate(self.names) if name not in self.kept)
         self.windows: dict[tuple[Ref, float], tuple[Array, list[int]]] = {}
@@ -127,7 +142,7 @@ class _Line:
 
     def _ordered(self) -> bool:
         """Does the order of the passes matter, because one reads or overwrites what another wrote?"""
-        forms = self.nest.subscripts(self.target)
+        forms = self.forms[self.target]
         own = [ref for ref in self.statement.refs if ref.name == self.target.name]
         if self.statement.accumulate:
             return bool(own)
@@ -138,7 +153,7 @@ class _Line:
     def _overlapping(self, ref: Ref) -> list[str]:
         """Indices to loop over so that each position of each axis is reached by one value of the others."""
         found: list[str] = []
-        for form in self.nest.subscripts(ref):
+        for form in self.forms[ref]:
             terms = [(name, abs(a), self.nest.extent[name]) for name, a in (form.terms if form else ())]
             reach = 0
             for _, step, extent in sorted(terms, key=lambda term: term[1]):
@@ -179,7 +194,7 @@ class _Line:
         return ACCUMULATE[self.statement.accumulate or "add"].reduce(result, axis=self.reduced, keepdims=True)
 
     def _read(self, ref: Ref, outside: float, point: dict[str, int]) -> Array:
-        if None in self.nest.subscripts(ref):
+        if None in self.forms[ref]:
             places, inside = self._places(ref, point)
             array = self.store[ref.name]
             return np.where(inside, array.reshape(-1)[places], array.dtype.type(outside))
@@ -187,7 +202,7 @@ class _Line:
 
     def _write(self, value: Array, point: dict[str, int]) -> None:
         combine = ACCUMULATE.get(self.statement.accumulate or "")
-        if None in self.nest.subscripts(self.target):
+        if None in self.forms[self.target]:
             places, inside = self._places(self.target, point)
             places, inside, value = np.broadcast_arrays(places, inside, value)
             cells, places, value = self.store[self.target.name].reshape(-1), places[inside], value[inside]
@@ -208,7 +223,7 @@ class _Line:
             self.windows[ref, outside] = self._window(ref, outside)
         buffer, lows = self.windows[ref, outside]
         shape, strides, start = [1] * len(self.names), [0] * len(self.names), 0
-        for form, low, stride in zip(self.nest.subscripts(ref), lows, buffer.strides, strict=True):
+        for form, low, stride in zip(self.forms[ref], lows, buffer.strides, strict=True):
             assert form is not None
             start += stride * (form.constant - low)
             for name, step in form.terms:
@@ -225,7 +240,7 @@ class _Line:
         or a copy with its border."""
         array = self.store[ref.name]
         ranges = {name: (0, extent) for name, extent in self.nest.extents}
-        spans = [form.span(ranges) for form in self.nest.subscripts(ref) if form is not None]
+        spans = [form.span(ranges) for form in self.forms[ref] if form is not None]
         if all(low >= 0 and high < size for (low, high), size in zip(spans, array.shape, strict=True)):
             return array, [0] * array.ndim
         buffer = np.full([high - low + 1 for low, high in spans], outside, array.dtype)
@@ -236,7 +251,7 @@ class _Line:
     def _places(self, ref: Ref, point: dict[str, int]) -> tuple[Array, Array]:
         """For a reference that looks an index up: where in the flat tensor each element is, and if it is."""
         flat, inside = np.zeros((), np.int64), np.ones((), bool)
-        forms = self.nest.subscripts(ref)
+        forms = self.forms[ref]
         for sub, form, size in zip(ref.subscripts, forms, self.store[ref.name].shape, strict=True):
             if form is None:
                 assert isinstance(sub, Ref)
