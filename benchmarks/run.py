@@ -15,10 +15,11 @@ from pathlib import Path
 if __package__ in (None, ""):  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import counts, imports, programs, report, sweeps
+from benchmarks import checkpoints, counts, imports, pipelines, programs, report, sweeps, tiling, training
 from benchmarks.harness import Result, machine
 
-BENCHMARKS = {module.NAME: module for module in (imports, programs, counts, sweeps)}
+MODULES = (imports, programs, counts, sweeps, tiling, pipelines, checkpoints, training)
+BENCHMARKS = {module.NAME: module for module in MODULES}
 
 
 def main(arguments: list[str] | None = None) -> int:
