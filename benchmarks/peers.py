@@ -1,7 +1,7 @@
 """The peers: each counts a hand-written ResNet-50 without computing it, once as a program, or several times in one.
 
-    python -m benchmarks.peers fvcore           prints the peer's table
-    python -m benchmarks.peers fvcore again     prints the times of counts in one process, as JSON
+python -m benchmarks.peers fvcore           prints the peer's table
+python -m benchmarks.peers fvcore again     prints the times of counts in one process, as JSON
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Run all benchmarks and write the report.
 
-    python benchmarks/run.py                    all, 7 rounds each
-    python benchmarks/run.py --only sweeps      one
-    python benchmarks/run.py --repeats 15 --out FOLDER
+python benchmarks/run.py                    all, 7 rounds each
+python benchmarks/run.py --only sweeps      one
+python benchmarks/run.py --repeats 15 --out FOLDER
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 if __package__ in (None, ""):  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import checkpoints, counts, imports, pipelines, programs, report, sweeps, tiling, training
+from benchmarks import checkpoints, counts, explorers, imports, pipelines, programs, report, sweeps, tiling, training
 from benchmarks.harness import Result, machine
 
-MODULES = (imports, programs, counts, sweeps, tiling, pipelines, checkpoints, training)
+MODULES = (imports, programs, counts, sweeps, tiling, pipelines, checkpoints, training, explorers)
 BENCHMARKS = {module.NAME: module for module in MODULES}
 
 

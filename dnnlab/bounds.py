@@ -237,11 +237,13 @@ def on(
     dtype: str = "fp16",
     overlap: bool = True,
     parameters_from: str | None = None,
+    tiled: bool = True,
 ) -> LayerTime | NetworkTime:
     """What a layer, a loop nest or a network takes on a device.
 
     `dtype` sets both the peak rate and the bytes of an element. `parameters_from` ("link" or "disk") says that
-    parameters come from the host's memory or the disk, which adds an I/O engine. Raises `UnknownNameError` for
+    parameters come from the host's memory or the disk, which adds an I/O engine. `tiled=False` counts every tensor
+    once, whatever fits on the chip: a best case that needs no search. Raises `UnknownNameError` for
     a dtype the device has no rate for, `ExtentError` where a figure it needs is not known.
 
     >>> from dnnlab import Conv2d, device
@@ -252,26 +254,28 @@ def on(
     if not isinstance(device, Device):
         raise DnnlabError(f"expected a device, got {quote(device)}; use device('h100-sxm') or Device(...)")
     if isinstance(work, Network):
-        layers = tuple(_layer(node, device, dtype, overlap, parameters_from) for node in work.layers)
+        layers = tuple(_layer(node, device, dtype, overlap, parameters_from, tiled) for node in work.layers)
         return NetworkTime(work.name, device, dtype, overlap, layers)
     if not isinstance(work, Layer | Node | LoopNest):
         raise DnnlabError(f"expected a layer, a loop nest or a network, got {quote(work)}")
-    return _layer(work, device, dtype, overlap, parameters_from)
+    return _layer(work, device, dtype, overlap, parameters_from, tiled)
 
 
-def _layer(work: Work, device: Device, dtype: str, overlap: bool, parameters_from: str | None) -> LayerTime:
+def _layer(
+    work: Work, device: Device, dtype: str, overlap: bool, parameters_from: str | None, tiled: bool
+) -> LayerTime:
     if isinstance(work, LoopNest):
         name = kind = work.text
         macs, ops, parallelism, parameters = work.macs, work.ops, work.parallelism, 0
         elements: Dim = sum(work.size(tensor) for tensor in work.references)
-        if device.on_chip and all(is_bound(size) for _, size in (*work.extents, *work.settings)):
-            tiled = best_tiling(work, device.on_chip, dtype)
-            elements += tiled.total - tiled.compulsory
+        if tiled and device.on_chip and all(is_bound(size) for _, size in (*work.extents, *work.settings)):
+            best = best_tiling(work, device.on_chip, dtype)
+            elements += best.total - best.compulsory
     else:
         name, kind, parameters = getattr(work, "name", work.kind), work.kind, work.parameters
         layer = work.layer if isinstance(work, Node) else work
         macs, ops, parallelism, elements = _asked(layer)
-        if device.on_chip and is_bound(elements):
+        if tiled and device.on_chip and is_bound(elements):
             elements = moved(layer, device.on_chip, dtype)
     io: Dim = 0
     if parameters_from is not None:

@@ -8,7 +8,7 @@ interface, each tensor once: the backward pass reads the tensors of the forward 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from .bounds import NetworkTime
@@ -149,9 +149,14 @@ class EpochTime:
     tail: EpochTime | None = None
 
     @property
+    def phases(self) -> tuple[NetworkTime, NetworkTime, NetworkTime]:
+        """Forward pass, backward pass, gradient update."""
+        return (self.forward, self.backward, self.update)
+
+    @property
     def step(self) -> Dim:
         """Seconds for one batch."""
-        return self.forward.total + self.backward.total + self.update.total
+        return sum(phase.total for phase in self.phases)
 
     @property
     def total(self) -> Dim:
@@ -169,7 +174,7 @@ class EpochTime:
             Column("bound", "time spent in layers that are"),
         )
         rows = []
-        for phase in (self.forward, self.backward, self.update):
+        for phase in self.phases:
             bound = ", ".join(f"{name} {share:.0%}" for name, share in phase.shares.items())
             share = phase.total / self.step if self.step else 0
             rows.append((phase.name, phase.compute, phase.memory, phase.total, share, bound or None))
@@ -179,8 +184,9 @@ class EpochTime:
     def sentence(self) -> str:
         """The verdict in words."""
         whole = "" if self.total == self.step else f", the epoch {show(self.total, 's')}"
-        slow = max((self.forward, self.backward, self.update), key=lambda phase: phase.total)
-        return f"A batch takes {show(self.step, 's')} at best{whole}; the {slow.name.lower()} takes most of it."
+        slow = max(self.phases, key=lambda phase: phase.total)
+        share = f"; the longest is the {slow.name.lower()}, {slow.total / self.step:.0%} of it" if self.step else ""
+        return f"A batch takes {show(self.step, 's')} at best{whole}{share}."
 
     def _repr_html_(self) -> str:
         return self.table().html()
@@ -226,14 +232,25 @@ def epoch(
     count, batch = dimension("samples", samples), _batch(work)
     if not (isinstance(count, int) and isinstance(batch, int)):
         return replace(one, batches=ceil_div(count, batch))
-    full, rest = divmod(count, batch)
+
+    def step(n: int) -> Epoch:
+        if n == batch:
+            return one
+        smaller = work.at_batch(n) if isinstance(work, Network) else work.at(n=n)
+        return epoch(smaller, None, rule, input_gradient)
+
+    return in_batches(step, count, batch, drop_last)
+
+
+def in_batches(step: Callable[[int], Epoch], samples: int, batch: int, drop_last: bool = False) -> Epoch:
+    """An epoch of `samples` in full batches and a smaller last one, from what a step is at a batch. Raises
+    `ExtentError` where `drop_last` leaves nothing."""
+    full, rest = divmod(samples, batch)
     if drop_last and not full:
-        raise ExtentError(f"samples = {count} do not fill one batch of {batch}, and drop_last leaves it out")
+        raise ExtentError(f"samples = {samples} do not fill one batch of {batch}, and drop_last leaves it out")
     if drop_last or not rest:
-        return replace(one, batches=full)
-    smaller = work.at_batch(rest) if isinstance(work, Network) else work.at(n=rest)
-    tail = epoch(smaller, None, rule, input_gradient)
-    return replace(one, batches=full, tail=tail) if full else tail
+        return replace(step(batch), batches=full)
+    return replace(step(batch), batches=full, tail=step(rest)) if full else step(rest)
 
 
 # -- the parts -------------------------------------------------------------------------------------------
@@ -257,27 +274,29 @@ def _network(net: Network, rule: Optimizer, input_gradient: bool) -> Epoch:
     inputs, slopes = _distinct(net, net.layers), _distinct(net, deep)
     if not input_gradient:
         slopes.discard(INPUT)
-    given, gradients = (net.parameters + sum(product(net.shape(edge)) for edge in edges) for edges in (inputs, slopes))
+    parameters = net.parameters
+    given, gradients = (parameters + sum(product(net.shape(edge)) for edge in edges) for edges in (inputs, slopes))
     stored = int(net.saved_bytes("int8", framework=None))  # a byte each, so a count
-    return _epoch(net.name, ahead, back, net.parameters, given, gradients, stored, rule)
+    return _epoch(net.name, ahead, back, parameters, given, gradients, stored, rule)
 
 
 def _epoch(
     name: str, ahead: tuple[Task, ...], back: tuple[Task, ...],
     parameters: Dim, given: Dim, gradients: Dim, stored: Dim, rule: Optimizer,
 ) -> Epoch:  # fmt: skip
-    tasks: tuple[Task, ...] = ()
-    state: Dim = 0
-    if parameters != 0:
-        step = rule.at(p=parameters)
-        tasks, state = (update(step),), step.state
     return Epoch(
         name,
         Phase("Forward pass", ahead, given),
         Phase("Backward pass", back, gradients),
-        Phase("Gradient update", tasks, state),
+        updating(parameters, rule),
         stored,
     )
+
+
+def updating(parameters: Dim, rule: Optimizer) -> Phase:
+    """The gradient update of so many parameters; without any there is nothing to do."""
+    step = rule.at(p=parameters) if parameters != 0 else None
+    return Phase("Gradient update", (update(step),) if step else (), step.state if step else 0)
 
 
 def _distinct(net: Network, nodes: Iterable[Node]) -> set[str]:

@@ -6,7 +6,7 @@ Every phase is counted from lines: a layer's own, their adjoint lines, and the o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from .bounds import BALANCED, NetworkTime, timed
@@ -15,6 +15,7 @@ from .hardware import Device, energy
 from .layers.base import Layer
 from .layers.optimizers import Optimizer
 from .notation import Dim, typical
+from .program import Program
 from .quantities import bytes_of
 
 #: Kinds of operation with a published energy, and its name in the table of Horowitz (ISSCC 2014).
@@ -51,7 +52,7 @@ class Phase:
     tasks: tuple[Task, ...]
     stored: Dim
 
-    @property
+    @cached_property
     def operations(self) -> dict[str, Dim]:
         """Operations by kind, all layers."""
         total: dict[str, Dim] = {}
@@ -60,7 +61,7 @@ class Phase:
                 total[kind] = total.get(kind, 0) + count
         return total
 
-    @property
+    @cached_property
     def ops(self) -> Dim:
         """All operations."""
         return sum(task.ops for task in self.tasks)
@@ -70,7 +71,7 @@ class Phase:
         """Multiply-accumulates of convolutions, linear layers and matrix products."""
         return sum(task.macs for task in self.tasks)
 
-    @property
+    @cached_property
     def traffic(self) -> Dim:
         """Elements that cross the memory interface at least."""
         return sum(task.traffic for task in self.tasks)
@@ -120,13 +121,13 @@ Counts = tuple[tuple[tuple[str, Dim], ...], Dim, Dim, Dim]  # operations, multip
 def forward(name: str, layer: Layer, input_gradient: bool = True) -> Task:
     """The forward pass of a layer in training: beside the layer's own traffic it writes what only the backward pass
     will read, such as the weights of an attention."""
-    return Task(name, layer.kind, *_forward(layer, input_gradient))
+    return Task(name, layer.kind, *_both(layer, input_gradient)[0])
 
 
 def backward(name: str, layer: Layer, input_gradient: bool = True) -> Task:
     """The backward pass of a layer: it moves what it reads of the forward pass, the gradient it is given and those it
     makes."""
-    return Task(name, layer.kind, *_backward(layer, input_gradient))
+    return Task(name, layer.kind, *_both(layer, input_gradient)[1])
 
 
 def update(rule: Optimizer) -> Task:
@@ -136,22 +137,24 @@ def update(rule: Optimizer) -> Task:
 
 def kept(layer: Layer, input_gradient: bool = True) -> dict[str, Dim]:
     """What the forward pass keeps for the backward pass beside the parameters, with its number of elements."""
-    program = layer.backward(input_gradient)
+    return _kept(layer.backward(input_gradient))
+
+
+def _kept(program: Program) -> dict[str, Dim]:
     return {name: program.size(name) for name in program.having("constant")}
 
 
-@lru_cache(maxsize=8192)
-def _forward(layer: Layer, input_gradient: bool) -> Counts:
-    aside = sum(size for name, size in kept(layer, input_gradient).items() if name in layer.program.locals)
-    return tuple(layer.operations.items()), layer.macs, layer.traffic + aside, layer.parallelism
-
-
-@lru_cache(maxsize=8192)
-def _backward(layer: Layer, input_gradient: bool) -> Counts:
-    program = layer.backward(input_gradient)
+# Forward and backward pass together, since both ask for the adjoint lines, which take most of the time.
+@lru_cache(maxsize=4096)
+def _both(layer: Layer, input_gradient: bool) -> tuple[Counts, Counts]:
+    own, program = layer.program, layer.backward(input_gradient)
+    aside = sum(size for name, size in _kept(program).items() if name in own.locals)
     traffic = sum(program.size(name) for name, _ in program.roles)  # gradients of locals have no role: they stay
     parallelism = max((nest.parallelism for nest in program.nests), key=typical, default=0)
-    return tuple(program.operations.items()), program.macs, traffic, parallelism
+    return (
+        (tuple(own.operations.items()), layer.macs, layer.traffic + aside, layer.parallelism),
+        (tuple(program.operations.items()), program.macs, traffic, parallelism),
+    )
 
 
 def joules(dtype: str) -> dict[str, float]:

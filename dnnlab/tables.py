@@ -122,11 +122,12 @@ class Table:
         head = line((c.title for c in columns), 'th scope="col"', 'th scope="col"')
         body = "".join(line(row, 'th scope="row"', "td") for row in cells)
         caption = f"<caption>{escape(self.title)}</caption>" if self.title else ""
-        note = f"<p>{escape(self.note)}</p>" if self.note else ""
+        note = f'<p class="mathjax_ignore tex2jax_ignore">{escape(self.note)}</p>' if self.note else ""
         label = escape(self.title or "table")
         return (
-            # Focusable, or a keyboard could not scroll it.
-            f'<div style="overflow-x:auto" tabindex="0" role="region" aria-label="{label}">'
+            # Focusable, or a keyboard could not scroll it. Between two prices MathJax would see a formula.
+            f'<div class="mathjax_ignore tex2jax_ignore" style="overflow-x:auto" tabindex="0" role="region" '
+            f'aria-label="{label}">'
             f'<table style="font-variant-numeric:tabular-nums">{caption}<thead>{head}</thead>'
             f"<tbody>{body}</tbody></table></div>{note}"
         )

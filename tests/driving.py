@@ -12,6 +12,7 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from dnnlab.explorers import Amount, Line, Panel
@@ -80,5 +81,6 @@ def agrees(panel: Panel) -> None:
 def texts(panel: Panel) -> list[Any]:
     """Every visible text of the picture with its box in pixels."""
     figure = panel._picture.canvas.figure
-    found = figure.findobj(lambda artist: hasattr(artist, "get_text") and artist.get_visible())
-    return [(text.get_text(), text.get_window_extent()) for text in found if text.get_text().strip()]
+    found = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible())
+    words = [text for text in found if isinstance(text, Text) and text.get_text().strip()]
+    return [(text.get_text(), text.get_window_extent()) for text in words]

@@ -30,7 +30,10 @@ _PROSE = "line-height:1.4;margin:0.2em 0"
 
 
 class Reading(Protocol):
-    """What the model says of a state: the verdict, the same as a table, and the picture in words."""
+    """What the model says of a state: the verdict, the same as a table, and the picture in words.
+
+    It may have a `formula` too, HTML with LaTeX between dollars, which stands below the picture.
+    """
 
     @property
     def sentence(self) -> str: ...
@@ -109,6 +112,7 @@ class Panel:
         box = widgets.Layout(max_width="100%", height="auto", margin="0")
         self.image = _Image(format="png", width=str(canvas.width), height=str(canvas.height), layout=box)
         self.sentence, self.table, self.error = (widgets.HTML() for _ in range(3))
+        self.formula = widgets.HTMLMath() if hasattr(self.reading, "formula") else None
         self.table.add_class("jp-RenderedHTMLCommon")  # JupyterLab's own look of a table
         self.widget = self._arranged()
         self._following = False
@@ -176,6 +180,10 @@ class Panel:
         # A status is read out when it changes.
         self.sentence.value = f'<p role="status" style="{_PROSE}">{escape(self.reading.sentence)}</p>'
         self.table.value = self.reading.table.html()
+        if self.formula is not None:
+            self.formula.value = (
+                f'<p style="{_PROSE};overflow-wrap:anywhere">{getattr(self.reading, "formula", "")}</p>'
+            )
 
     def _say(self, problem: str) -> None:
         text = f"{problem}. The panel still shows the setting before." if problem else ""
@@ -205,7 +213,8 @@ class Panel:
         top = widgets.Box([left, right], layout=layout(flex_flow="row wrap", align_items="flex-start"))
         note = widgets.HTMLMath(f'<p style="{_PROSE}">{self.explorer.note}</p>')
         below = widgets.Accordion([widgets.VBox([note, self.table])], titles=("The numbers as a table",))
-        return widgets.VBox([top, below], layout=layout(width="100%"))
+        middle = [] if self.formula is None else [self.formula]
+        return widgets.VBox([top, *middle, below], layout=layout(width="100%"))
 
     def close(self) -> None:
         """Take the panel off the page and free its widgets."""

@@ -5,37 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from .. import zoo
 from ..balance import Roofline
 from ..bounds import LayerTime, NetworkTime, on
 from ..errors import unknown
 from ..figures import Canvas, RooflineDrawing
 from ..hardware import device as catalogued
-from ..hardware import devices
-from ..networks import Network
-from ..quantities import bytes_of, show
+from ..quantities import show
 from ..tables import Column, Table
 from .controls import Choice, Number
+from .menus import LARGEST_BATCH, NETWORKS, batched, dtypes, kinds, machines, nearest_dtype
 from .panel import Explorer, Panel
 
-#: Networks of the explorer by the name the zoo knows, with what is not said by that name.
-NETWORKS = {
-    "lenet5": "LeNet-5",
-    "alexnet": "AlexNet",
-    "vgg16": "VGG-16",
-    "resnet18": "ResNet-18",
-    "resnet50": "ResNet-50",
-    "mobilenet_v1": "MobileNetV1",
-    "mobilenet_v2": "MobileNetV2",
-    "bert_base": "BERT-base, 128 tokens",
-    "gpt2_small": "GPT-2 small, 1024 tokens",
-}
-LARGEST_BATCH = 256
 #: How to read the picture.
 NOTE = (
     r"The roof: $\text{rate} = \min(P,\ I \times B)$, the peak of the arithmetic or the intensity times the memory's "
     "bandwidth, whichever is less. A layer on the slope waits for memory, one on the flat part for arithmetic; "
-    "the larger its mark, the longer it takes. Layers without arithmetic have no place on it."
+    "the larger its mark, the longer it takes. Every tensor crosses once, as if the chip had room for all that is "
+    "used again. Layers without arithmetic have no place on it."
 )
 _ROWS = 8
 
@@ -86,10 +72,10 @@ def roofline(
         State(network, device, dtype, batch, layer),
         (
             Choice("network", "Network", lambda state: [(label, name) for name, label in NETWORKS.items()]),
-            Choice("device", "Device", lambda state: [(name, id) for id, name in _machines().items()]),
-            Choice("dtype", "Dtype", lambda state: [(dtype, dtype) for dtype in catalogued(state.device).peak]),
+            Choice("device", "Device", lambda state: [(name, id) for id, name in machines().items()]),
+            Choice("dtype", "Dtype", lambda state: [(dtype, dtype) for dtype in dtypes(state.device)]),
             Number("batch", "Batch", 1, LARGEST_BATCH, doubling=True),
-            Choice("layer", "Layer", lambda state: [(f"{n} ({k})", n) for n, k in _kinds(state.network).items()], True),
+            Choice("layer", "Layer", lambda state: [(f"{n} ({k})", n) for n, k in kinds(state.network).items()], True),
         ),
         settle,
         model,
@@ -100,19 +86,16 @@ def roofline(
         raise unknown("network", network, NETWORKS)
     if dtype not in catalogued(device).peak:
         catalogued(device).rate(dtype)  # says which dtypes there are
-    if layer and layer not in _kinds(network):
-        raise unknown(f"layer of {network}", layer, _kinds(network))
+    if layer and layer not in kinds(network):
+        raise unknown(f"layer of {network}", layer, kinds(network))
     return Panel(explorer, strict)
 
 
 def settle(state: State) -> State:
     """The state with a dtype that its device has, the nearest in size, and a layer that its network has, the
     slowest."""
-    peak = catalogued(state.device).peak
-    if state.dtype not in peak:
-        width = bytes_of(state.dtype)
-        state = replace(state, dtype=min(peak, key=lambda dtype: abs(bytes_of(dtype) - width)))
-    if state.layer not in _kinds(state.network):
+    state = replace(state, dtype=nearest_dtype(state.device, state.dtype))
+    if state.layer not in kinds(state.network):
         state = replace(state, layer=_of(state).slowest[0].name)
     return state
 
@@ -186,23 +169,6 @@ class Drawing:
         return self.canvas.png(*self._drawing.layers, frame=self._drawing.frame)
 
 
-@lru_cache(maxsize=1)
-def _machines() -> dict[str, str]:
-    """Devices with a roof on either side: without a published bandwidth there is no slope."""
-    return {machine.id: machine.name for machine in devices() if machine.bandwidth is not None}
-
-
-@lru_cache(maxsize=len(NETWORKS))
-def _kinds(network: str) -> dict[str, str]:
-    """The kind of each layer by its name; the batch makes no difference to either."""
-    return {node.name: node.kind for node in zoo.network(network).layers}
-
-
-@lru_cache(maxsize=8)
-def _network(network: str, batch: int) -> Network:
-    return zoo.network(network, batch=batch)
-
-
 @dataclass(frozen=True)
 class _Setting:
     """All that does not depend on the layer that is looked at."""
@@ -218,7 +184,7 @@ class _Setting:
 @lru_cache(maxsize=24)
 def _setting(network: str, device: str, dtype: str, batch: int) -> _Setting:
     machine = catalogued(device)
-    time = on(_network(network, batch), machine, dtype)
+    time = on(batched(network, batch), machine, dtype, tiled=False)  # a search would make the panel stutter
     assert isinstance(time, NetworkTime)
     label = f"{NETWORKS[network]} at batch {batch}"
     return _Setting(

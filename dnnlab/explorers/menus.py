@@ -1,0 +1,53 @@
+"""What explorers offer to choose from: networks, devices, dtypes, and how far a batch goes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from .. import zoo
+from ..hardware import device, devices
+from ..networks import Network
+from ..quantities import bytes_of
+
+#: Networks by the name the zoo knows, with what is not said by that name.
+NETWORKS = {
+    "lenet5": "LeNet-5",
+    "alexnet": "AlexNet",
+    "vgg16": "VGG-16",
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "mobilenet_v1": "MobileNetV1",
+    "mobilenet_v2": "MobileNetV2",
+    "bert_base": "BERT-base, 128 tokens",
+    "gpt2_small": "GPT-2 small, 1024 tokens",
+}
+LARGEST_BATCH = 256
+
+
+@lru_cache(maxsize=1)
+def machines() -> dict[str, str]:
+    """Names of devices by id: those whose bandwidth is published, as nobody can tell what the others wait for."""
+    return {machine.id: machine.name for machine in devices() if machine.bandwidth is not None}
+
+
+def dtypes(machine: str) -> list[str]:
+    """The dtypes that a device has a rate for."""
+    return list(device(machine).peak)
+
+
+def nearest_dtype(machine: str, dtype: str) -> str:
+    """This dtype where the device has it, else the first of those nearest in size."""
+    known, width = dtypes(machine), bytes_of(dtype)
+    return dtype if dtype in known else min(known, key=lambda other: abs(bytes_of(other) - width))
+
+
+@lru_cache(maxsize=len(NETWORKS))
+def kinds(network: str) -> dict[str, str]:
+    """The kind of each layer of a network by its name; the batch makes no difference to either."""
+    return {node.name: node.kind for node in zoo.network(network).layers}
+
+
+@lru_cache(maxsize=8)
+def batched(network: str, batch: int) -> Network:
+    """A network of the zoo at a batch."""
+    return zoo.network(network, batch=batch)
