@@ -2,6 +2,7 @@
 
     python -m tasks lab      open the lectures; what follows goes to JupyterLab (--no-browser --port 9000)
     python -m tasks test     run every check; --stage NAME runs one, what else follows goes to pytest
+    python -m tasks slides   write a slide deck of each lecture to build/slides
     python -m tasks bench    run the benchmarks
     python -m tasks lock     write requirements.lock anew from the newest versions that go together
     python -m tasks clean    remove the environment and everything that was built
@@ -38,7 +39,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "installed.json"
 LOCK = ROOT / "requirements.lock"
 LOGS = ROOT / "build" / "logs"
-LOCKED = ("lab", "test", "torch", "onnx", "cluster", "bench", "binder")
+LOCKED = ("lab", "test", "slides", "torch", "onnx", "cluster", "bench", "binder")
 HELD = ("torch==2.13.0",)  # the reference figures of what autograd keeps were measured with this one
 CACHES = (".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis")
 RUBBISH = (".venv", "build", "dist", "dnnlab.egg-info", *CACHES)
@@ -152,7 +153,7 @@ def stages() -> dict[str, Stage]:
     """The stages by name, in their order: the quick ones first, so that a slip shows early."""
     parallel = ("pytest", "-q", "-n", str(min(os.cpu_count() or 1, 4)), "--dist")
     nbval = ("--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "60")
-    sources = ("--doctest-modules", "dnnlab", "tasks.py", "tests", "--ignore=tests/browser")
+    sources = ("--doctest-modules", "dnnlab", "slides", "tasks.py", "tests", "--ignore=tests/browser")
     return {
         "lint": Stage(("ruff", "check", "."), 120, counts=False),
         "types": Stage(("mypy",), 300, counts=False),
@@ -163,7 +164,7 @@ def stages() -> dict[str, Stage]:
 
 
 def run_tests(names: list[str], extras: list[str], slow: bool, more: list[str]) -> int:
-    set_up(["lab", "test", *extras])
+    set_up(["lab", "test", "slides", *extras])
     if slow:
         os.environ["DNNLAB_SLOW"] = "1"  # read by tests/conftest.py
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -243,6 +244,11 @@ def lab(more: list[str]) -> int:
     return become("jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb", *more)
 
 
+def slides(more: list[str]) -> int:
+    set_up(["slides"])
+    return become("slides", *more)
+
+
 def bench(more: list[str]) -> int:
     set_up(["bench"])
     return become("benchmarks", *more)
@@ -291,12 +297,12 @@ def clean() -> int:
 def main(arguments: list[str]) -> int:
     whole = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m tasks", description=__doc__, formatter_class=whole)
-    parser.add_argument("command", choices=["lab", "test", "bench", "lock", "clean"])
+    parser.add_argument("command", choices=["lab", "test", "slides", "bench", "lock", "clean"])
     command, more = parser.parse_args(arguments[:1]).command, arguments[1:]
     if command in ("lock", "clean"):
         return lock() if command == "lock" else clean()
-    if command in ("lab", "bench"):
-        return lab(more) if command == "lab" else bench(more)
+    if command != "test":
+        return {"lab": lab, "slides": slides, "bench": bench}[command](more)
     parser = argparse.ArgumentParser("python -m tasks test", allow_abbrev=False, epilog="More: to pytest.")
     parser.add_argument("--stage", action="append", default=[], choices=list(stages()), help="only this one")
     parser.add_argument("--with", dest="extras", action="append", default=[], help="an extra to install too")

@@ -1,0 +1,1 @@
+"""Slides: each lecture notebook, as it is stored, becomes one file that is presented offline from disk."""
