@@ -3,6 +3,7 @@
     python -m tasks lab      open the lectures; what follows goes to JupyterLab (--no-browser --port 9000)
     python -m tasks test     run every check; --stage NAME runs one, what else follows goes to pytest
     python -m tasks slides   write a slide deck of each lecture to build/slides
+    python -m tasks refresh  run the lectures and store their outputs (or those that are named)
     python -m tasks bench    run the benchmarks
     python -m tasks lock     write requirements.lock anew from the newest versions that go together
     python -m tasks clean    remove the environment and everything that was built
@@ -249,6 +250,17 @@ def slides(more: list[str]) -> int:
     return become("slides", *more)
 
 
+def refresh(more: list[str]) -> int:
+    set_up(["lab"])
+    LOGS.mkdir(parents=True, exist_ok=True)
+    # Nobody's predictions are stored, and no state of widgets: with it, exported pages show no picture.
+    os.environ["DNNLAB_PROGRESS"] = str(LOGS / "refresh.json")
+    (LOGS / "refresh.json").unlink(missing_ok=True)
+    keep = [f"--ExecutePreprocessor.{name}=False" for name in ("store_widget_state", "record_timing")]
+    named = more or [str(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    return become("nbconvert", "--to", "notebook", "--execute", "--inplace", *keep, *named)
+
+
 def bench(more: list[str]) -> int:
     set_up(["bench"])
     return become("benchmarks", *more)
@@ -297,12 +309,12 @@ def clean() -> int:
 def main(arguments: list[str]) -> int:
     whole = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m tasks", description=__doc__, formatter_class=whole)
-    parser.add_argument("command", choices=["lab", "test", "slides", "bench", "lock", "clean"])
+    parser.add_argument("command", choices=["lab", "test", "slides", "refresh", "bench", "lock", "clean"])
     command, more = parser.parse_args(arguments[:1]).command, arguments[1:]
     if command in ("lock", "clean"):
         return lock() if command == "lock" else clean()
     if command != "test":
-        return {"lab": lab, "slides": slides, "bench": bench}[command](more)
+        return {"lab": lab, "slides": slides, "refresh": refresh, "bench": bench}[command](more)
     parser = argparse.ArgumentParser("python -m tasks test", allow_abbrev=False, epilog="More: to pytest.")
     parser.add_argument("--stage", action="append", default=[], choices=list(stages()), help="only this one")
     parser.add_argument("--with", dest="extras", action="append", default=[], help="an extra to install too")
