@@ -30,6 +30,8 @@ from .tables import Column, Table
 FILE = "dnnlab-progress.json"
 #: A number within this factor of the answer counts as right: nobody is asked for digits.
 NEAR = 1.25
+#: Verdicts that count as right where several answers are asked for.
+RIGHT = ("right", "close enough")
 _LONGEST = 200
 
 
@@ -113,7 +115,7 @@ def _compare(guess: str, answer: object, unit: str) -> str:
         parts = [part.strip() for part in guess.strip("()").split(",") if part.strip()]
         if len(parts) != len(answer):
             return f"{len(parts)} parts, where {len(answer)} are asked for"
-        right = sum(_compare(part, one, unit) == "right" for part, one in zip(parts, answer, strict=True))
+        right = sum(_compare(part, one, unit) in RIGHT for part, one in zip(parts, answer, strict=True))
         return "right" if right == len(answer) else f"{right} of {len(answer)} right"
     if isinstance(answer, str):
         return "right" if guess.casefold().strip() == answer.casefold().strip() else "not so"

@@ -58,6 +58,7 @@ def test_a_guess_after_the_answer_is_told_as_one() -> None:
         (-3, 345, "far off"), ("c*k", Conv2d().parameters, "not equal"), ("rs*k*c", Conv2d().parameters, "not equal"),
         ("k*r*s*c", Conv2d().parameters, "right"), ("2*k*r*s*c", Conv2d().parameters, "2 times too high"),
         (("yes", "no"), ("yes", "yes"), "1 of 2 right"), (("yes",), ("yes", "no"), "1 parts, where 2 are asked for"),
+        ((1.2, 1.9), (1.2, 1.74), "right"), ((1.2, 3.0), (1.2, 1.74), "1 of 2 right"),
         (("yes", "no"), ("yes", "no"), "right"), ("__import__('os')", 3, UNREADABLE),
         (0, 0, "right"), (5, 0, "far off"), ("1/3", Fraction(1, 3), "right"), (Fraction(1, 3), 0.3333, "close enough"),
         (10**190, 1, UNREADABLE),

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from .. import zoo
 from ..errors import unknown
 from ..figures import Canvas, DependencyDrawing, FeatureMap
 from ..figures.dependencies import SLOTS
@@ -19,7 +18,7 @@ from ..quantities import bytes_of, show
 from ..receptive import dependencies, keeps_apart, reach, required, volume
 from ..tables import Table
 from .controls import Choice, Number
-from .menus import LARGEST_BATCH, NETWORKS, batched, kinds, machines, nearest_dtype
+from .menus import LARGEST_BATCH, NETWORKS, batched, kinds, machines, nearest_dtype, sample
 from .panel import Explorer, Panel
 
 #: How to read the picture.
@@ -112,7 +111,7 @@ def settle(state: State) -> State:
     """The state with a dtype that its device has, the nearest in size, a layer that its network has, one of those that
     multiply, and a tile that is no larger than the layer's output."""
     state = replace(state, dtype=nearest_dtype(state.device, state.dtype))
-    net = _sample(state.network)
+    net = sample(state.network)
     if state.layer not in kinds(state.network):
         multiplying = [node.name for node in net.layers if node.macs]
         state = replace(state, layer=multiplying[(len(multiplying) - 1) // 3])
@@ -122,7 +121,7 @@ def settle(state: State) -> State:
 
 def model(state: State) -> Reading:
     """What a state means, in numbers and in words."""
-    net = _sample(state.network)
+    net = sample(state.network)
     seen = _view(state.network, state.device, state.dtype, state.batch, state.layer)
     region = tile(state)
     needed = dependencies(net, state.layer, *region)
@@ -144,7 +143,7 @@ def model(state: State) -> Reading:
 
 def tile(state: State) -> Region:
     """The tile of a settled state as a part of its layer's output: one sample, every channel or feature."""
-    shape = _sample(state.network)[state.layer].output_shape
+    shape = sample(state.network)[state.layer].output_shape
     region = [(0, 1), *((0, size) for size in shape[1:])]
     for axis, _ in AXES[len(shape)]:
         start = round((shape[axis] - state.tile) * state.place / 100)
@@ -234,22 +233,16 @@ def _map(net: Network, name: str, region: Region) -> FeatureMap:
 # -- what does not change --------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=len(NETWORKS))
-def _sample(network: str) -> Network:
-    """The network for one sample: what needs what is the same for every batch."""
-    return zoo.network(network)
-
-
 @lru_cache(maxsize=24)
 def _view(network: str, device: str, dtype: str, batch: int, layer: str) -> View:
-    return view(batched(network, batch), layer, catalogued(device), dtype, _sample(network))
+    return view(batched(network, batch), layer, catalogued(device), dtype, sample(network))
 
 
 @lru_cache(maxsize=len(NETWORKS))
 def _deepest(network: str) -> dict[str, str]:
     """For each layer, which of its inputs comes through the most layers."""
     depth, found = {INPUT: 0}, {}
-    for node in _sample(network).layers:
+    for node in sample(network).layers:
         found[node.name] = max(reversed(node.inputs), key=lambda edge: depth[edge])  # attention's values, not queries
         depth[node.name] = depth[found[node.name]] + 1
     return found
@@ -258,7 +251,7 @@ def _deepest(network: str) -> dict[str, str]:
 @lru_cache(maxsize=64)
 def _chain(network: str, layer: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The tensors to show, first to last along the longest way to a layer, and what the layers between them do."""
-    net, before = _sample(network), _deepest(network)
+    net, before = sample(network), _deepest(network)
     names, links = [layer], []
     edge = layer
     while edge != INPUT:

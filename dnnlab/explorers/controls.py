@@ -17,6 +17,8 @@ from ..errors import ExtentError, quote
 from ..quantities import read_quantity, show
 
 _STYLE = {"description_width": "4.6em"}  # room for the longest label
+# The label of a box beside a slider has no width: a screen reader says it, but not a box's tooltip.
+_UNSEEN = {"description_width": "0"}
 # A control is as wide as half of a narrow page, and grows: the browser makes two columns of them, or one.
 _HALF = {"width": "auto", "flex": "1 1 250px", "min_width": "0"}
 
@@ -114,8 +116,8 @@ class Number:
         place = (lambda n: 2**n) if self.doubling else int
         slider = _slider(self.label, step(self.low), step(self.high))
         box = widgets.BoundedIntText(
-            min=self.low, max=self.high, value=self.low, tooltip=f"{self.label}, {self.low} to {self.high}",
-            layout=widgets.Layout(width="5em", flex="0 0 auto"),
+            min=self.low, max=self.high, value=self.low, description=f"{self.label}, {self.low} to {self.high}",
+            style=_UNSEEN, layout=widgets.Layout(width="5em", flex="0 0 auto"),
         )  # fmt: skip
 
         def slide(now: Any) -> None:
@@ -161,8 +163,8 @@ class Amount:
         """Its widgets, made for a state."""
         slider = _slider(self.label, 0, self._place(self.high))
         box = widgets.Text(
-            continuous_update=False, tooltip=f"{self.label}, such as {self._shown(self.low)}",
-            layout=widgets.Layout(width="7em", flex="0 0 auto"),
+            continuous_update=False, description=f"{self.label}, such as {self._shown(self.low)}",
+            style=_UNSEEN, layout=widgets.Layout(width="7em", flex="0 0 auto"),
         )  # fmt: skip
 
         def slide(now: Any) -> None:
@@ -297,7 +299,7 @@ Control = Choice | Number | Amount | Switch | Line | Marks
 
 def _slider(label: str, low: int, high: int) -> widgets.IntSlider:
     return widgets.IntSlider(
-        description=label, min=low, max=high, readout=False, style=_STYLE,
+        description=label, tooltip=label, min=low, max=high, readout=False, style=_STYLE,
         layout=widgets.Layout(width="auto", flex="1 1 150px", min_width="0"),
     )  # fmt: skip
 

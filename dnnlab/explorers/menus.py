@@ -42,12 +42,18 @@ def nearest_dtype(machine: str, dtype: str) -> str:
 
 
 @lru_cache(maxsize=len(NETWORKS))
+def sample(network: str) -> Network:
+    """A network of the zoo for one sample."""
+    return zoo.network(network, batch=1)
+
+
+@lru_cache(maxsize=len(NETWORKS))
 def kinds(network: str) -> dict[str, str]:
     """The kind of each layer of a network by its name; the batch makes no difference to either."""
-    return {node.name: node.kind for node in zoo.network(network).layers}
+    return {node.name: node.kind for node in sample(network).layers}
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def batched(network: str, batch: int) -> Network:
     """A network of the zoo at a batch."""
-    return zoo.network(network, batch=batch)
+    return sample(network).at_batch(batch)

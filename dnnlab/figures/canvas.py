@@ -9,8 +9,10 @@ kept as stamps: setting them in type anew takes longer than all else that a laye
 from __future__ import annotations
 
 import io
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +21,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import IdentityTransform
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
@@ -132,6 +135,31 @@ class Canvas:
         if key in self._stamps:
             self._stamps.move_to_end(key)
             return self._stamps[key]
+        plain = not words.get_rotation() and not any(mark in words.get_text() for mark in "\n$\\")
+        stamp = self._typeset(words) if plain else self._copied(words)
+        self._stamps[key] = stamp
+        if len(self._stamps) > _STAMPS:
+            self._stamps.popitem(last=False)
+        return stamp
+
+    def _typeset(self, words: Text) -> Stamp:
+        """A line of words, set as matplotlib sets it, in a tenth of the time."""
+        text = words.get_text()
+        font = _font(findfont(words.get_fontproperties()), float(words.get_fontsize()) * self.figure.dpi / 72)
+        (left, top, right, bottom), tall = font.getbbox(text, anchor="ls"), font.getbbox("lp", anchor="ls")
+        mask = Image.new("L", (math.ceil(right) - math.floor(left), math.ceil(bottom) - math.floor(top)))
+        ImageDraw.Draw(mask).text((-math.floor(left), -math.floor(top)), text, fill=255, font=font, anchor="ls")
+        pixels = np.empty((mask.height, mask.width, 4), np.uint8)
+        pixels[:, :, :3] = np.round(255 * np.array(to_rgb(words.get_color())))
+        pixels[:, :, 3] = np.asarray(mask) * (1.0 if words.get_alpha() is None else words.get_alpha())
+        above, below = max(-top, -tall[1]), max(bottom, tall[3])
+        aside = {"left": 0.0, "center": 0.5, "right": 1.0}[words.get_horizontalalignment()] * font.getlength(text)
+        up = {"baseline": 0.0, "bottom": below, "top": -above, "center": (below - above) / 2,
+              "center_baseline": -above / 2}[words.get_verticalalignment()]  # fmt: skip
+        return Stamp(round(math.floor(left) - aside), round(up) - math.ceil(bottom), pixels[::-1].copy())
+
+    def _copied(self, words: Text) -> Stamp:
+        """Words of any kind, drawn by matplotlib and cut out."""
         wide, tall = self._agg.get_width_height()
         copy = Text(wide, tall, words.get_text())  # the anchor in the middle: no word is longer than the picture
         copy.update_from(words)
@@ -143,9 +171,6 @@ class Canvas:
         pixels = np.asarray(self._desk.buffer_rgba())[2 * tall - top : 2 * tall - bottom, left:right]
         stamp = Stamp(left - wide, bottom - tall, pixels[::-1].copy())
         pixels[:] = 0
-        self._stamps[key] = stamp
-        if len(self._stamps) > _STAMPS:
-            self._stamps.popitem(last=False)
         return stamp
 
     def _encoded(self) -> bytes:
@@ -154,6 +179,11 @@ class Canvas:
         indexed = pixels.quantize(palette=self._palette, dither=Image.Dither.NONE)
         indexed.save(file, "PNG", compress_level=_COMPRESSION)
         return file.getvalue()
+
+
+@lru_cache(maxsize=32)
+def _font(path: str, size: float) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _palette() -> Image.Image:
