@@ -12,13 +12,12 @@ pytest.importorskip("playwright", reason="no playwright: the browser journeys ne
 pytest.importorskip("nbconvert", reason="no nbconvert: slides need the extra 'slides'")
 pytest.importorskip("latex2mathml", reason="no latex2mathml: slides need the extra 'slides'")
 
-from playwright.sync_api import Page, Request, sync_playwright
+from playwright.sync_api import Page, Request
 
 from slides.deck import build
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +25,6 @@ def decks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("slides")
     build(NOTEBOOKS, folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Any]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, headless=True, args=list(FLAGS))
-        yield running
-        running.close()
 
 
 @pytest.fixture
