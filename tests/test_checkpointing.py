@@ -175,7 +175,14 @@ def test_a_plan_for_another_chain_is_refused() -> None:
     with pytest.raises(DnnlabError, match="the plan is for 3 stages, the chain has 2"):
         simulate(Chain.equal(2), store_all(3))
     with pytest.raises(DnnlabError, match="simulate takes a chain and a plan"):
-        simulate(Chain.equal(2), "Fe0 Fe1 L B1 B0")  # type: ignore[arg-type]
+        simulate(Chain.equal(2), 3)  # type: ignore[arg-type]
+    with pytest.raises(DnnlabError, match="a chain of 2 stages has"):
+        simulate(Chain.equal(2), "Fe0 Fe1 Fe2 L B2 B1 B0")
+
+
+def test_a_schedule_may_be_given_as_text() -> None:
+    text = "Fc0 Fc1 D1 Fe2 L B2 D2 Fe0 Fe1 B1 B0"
+    assert simulate(Chain.equal(3), text) == simulate(Chain.equal(3), Plan.read(text))
 
 
 # -- plans ---------------------------------------------------------------------------------------------------
