@@ -36,6 +36,7 @@ PLANS: dict[str, tuple[str, Callable[[int, int], Plan] | None]] = {
     "every": ("Every k-th tensor", room.every),
     "binomial": ("k slots (binomial)", room.binomial),
 }
+WITH_K = ("sequential", "every", "binomial")
 #: How to read the picture.
 NOTE = (
     "A bar is one operation: as wide as its time, as high as the memory that is in use meanwhile; ▼ is the peak. The "
@@ -106,15 +107,12 @@ def checkpointing(
     controls = (
         Choice("chain", "Chain", lambda state: [(label, name) for name, label in _chains().items()], True),
         Choice("plan", "Plan", lambda state: [(label, name) for name, (label, _) in PLANS.items()], True),
-        Number("k", "k", 1, LONGEST),
+        Number("k", "k", 1, LONGEST, applies=lambda state: state.plan in WITH_K),
         Number("budget", "Budget", 10, 110),
         Marks("kept", "Kept", lambda state: _names(state.chain), MOST),
     )
     state = State(str(chain), plan, k, budget, tuple(number in numbers for number in between))
-    for control in controls:
-        if isinstance(control, Number):
-            control.check(getattr(state, control.field), state)
-    return Panel(Explorer("checkpointing", settle(state), controls, settle, model, Drawing, NOTE), strict)
+    return Panel(Explorer("checkpointing", state, controls, settle, model, Drawing, NOTE), strict)
 
 
 def settle(state: State) -> State:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ..errors import unknown
 from ..figures import Canvas, DependencyDrawing, FeatureMap
 from ..figures.dependencies import SLOTS
 from ..hardware import device as catalogued
@@ -17,8 +16,8 @@ from ..program import Region
 from ..quantities import bytes_of, show
 from ..receptive import dependencies, keeps_apart, reach, required, volume
 from ..tables import Table
-from .controls import Choice, Number
-from .menus import LARGEST_BATCH, NETWORKS, batched, kinds, machines, nearest_dtype, sample
+from .controls import Number
+from .menus import BATCH, DEVICE, LAYER, NETWORK, NETWORKS, batched, kinds, nearest_dtype, refuse, sample
 from .panel import Explorer, Panel
 
 #: How to read the picture.
@@ -86,10 +85,10 @@ columns 0–15 of the network's input
         "computational_view",
         State(network, device, batch, layer, tile, place, dtype),
         (
-            Choice("network", "Network", lambda state: [(label, name) for name, label in NETWORKS.items()]),
-            Choice("device", "Device", lambda state: [(name, id) for id, name in machines().items()]),
-            Number("batch", "Batch", 1, LARGEST_BATCH, doubling=True),
-            Choice("layer", "Layer", lambda state: [(f"{n} ({k})", n) for n, k in kinds(state.network).items()], True),
+            NETWORK,
+            DEVICE,
+            BATCH,
+            LAYER,
             Number("tile", "Tile", 1, LARGEST_TILE, doubling=True),
             Number("place", "Place, %", 0, 100),
         ),
@@ -98,12 +97,7 @@ columns 0–15 of the network's input
         Drawing,
         NOTE,
     )
-    if network not in NETWORKS:
-        raise unknown("network", network, NETWORKS)
-    if dtype not in catalogued(device).peak:
-        catalogued(device).rate(dtype)  # says which dtypes there are
-    if layer and layer not in kinds(network):
-        raise unknown(f"layer of {network}", layer, kinds(network))
+    refuse(network, device, dtype, layer)
     return Panel(explorer, strict)
 
 

@@ -88,7 +88,7 @@ class Number:
     """A whole number from `low` to `high`: a slider, and a box to type it.
 
     With `doubling` the slider goes from one power of two to the next, and both ends are powers of two; the box takes
-    every number between.
+    every number between. Where `applies` says no for a state, the number plays no part in it and cannot be moved.
 
     >>> Number("batch", "Batch", 1, 256, doubling=True).check(300, None)
     Traceback (most recent call last):
@@ -101,6 +101,7 @@ class Number:
     low: int
     high: int
     doubling: bool = False
+    applies: Callable[[Any], bool] = lambda state: True
 
     def check(self, value: object, state: Any) -> None:
         """Raise ExtentError unless the value is a whole number in the range."""
@@ -121,9 +122,11 @@ class Number:
         )  # fmt: skip
 
         def slide(now: Any) -> None:
+            slider.disabled = not self.applies(now)
             slider.value = step(getattr(now, self.field))
 
         def type_in(now: Any) -> None:
+            box.disabled = not self.applies(now)
             box.value = getattr(now, self.field)
 
         return Handle(slider, lambda now, n: place(n), slide), Handle(box, lambda now, value: value, type_in)

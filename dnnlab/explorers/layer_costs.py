@@ -17,7 +17,7 @@ from ..quantities import show
 from ..tables import Column, Table
 from .controls import Choice, Handle, Line, Number
 from .lines import LAYERS, OWN, Costs, costs_of, text_of
-from .menus import machines
+from .menus import DEVICE, machines
 from .panel import Explorer, Panel
 
 #: Lines to start from: scores of attention, a dilated convolution, a weighted mean in two lines.
@@ -144,7 +144,7 @@ def layer_costs(
         state,
         (
             Choice("layer", "Layer", lambda state: [*_labels().items()]),
-            Choice("device", "Device", lambda state: [(name, id) for id, name in machines().items()]),
+            DEVICE,
             Line("line", "Line", EXAMPLES),
             Choice("index", "Index", _indices, stepped=True),
             Extent("sizes", "Size", 1, LARGEST, doubling=True),

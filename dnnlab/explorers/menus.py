@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from .. import zoo
+from ..errors import unknown
 from ..hardware import device, devices
 from ..networks import Network
 from ..quantities import bytes_of
+from .controls import Choice, Number
 
 #: Networks by the name the zoo knows, with what is not said by that name.
 NETWORKS = {
@@ -57,3 +59,22 @@ def kinds(network: str) -> dict[str, str]:
 def batched(network: str, batch: int) -> Network:
     """A network of the zoo at a batch."""
     return sample(network).at_batch(batch)
+
+
+#: Controls that several explorers share; each state has the fields that they name.
+NETWORK = Choice("network", "Network", lambda state: [(label, name) for name, label in NETWORKS.items()])
+DEVICE = Choice("device", "Device", lambda state: [(name, id) for id, name in machines().items()])
+DTYPE = Choice("dtype", "Dtype", lambda state: [(dtype, dtype) for dtype in dtypes(state.device)])
+BATCH = Number("batch", "Batch", 1, LARGEST_BATCH, doubling=True)
+LAYER = Choice(
+    "layer", "Layer", lambda state: [(f"{n} ({k})", n) for n, k in kinds(state.network).items()], stepped=True
+)
+
+
+def refuse(network: str, device_: str, dtype: str, layer: str) -> None:
+    """Raise UnknownNameError for a network, device, dtype or layer (but "", which an explorer settles) that is none."""
+    if network not in NETWORKS:
+        raise unknown("network", network, NETWORKS)
+    device(device_).rate(dtype)  # says which dtypes there are
+    if layer and layer not in kinds(network):
+        raise unknown(f"layer of {network}", layer, kinds(network))

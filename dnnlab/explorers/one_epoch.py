@@ -21,7 +21,7 @@ from ..notes import notes
 from ..quantities import show
 from ..tables import Column, Table
 from .controls import Amount, Choice, Number
-from .menus import NETWORKS, dtypes, machines, nearest_dtype
+from .menus import DEVICE, DTYPE, NETWORKS, nearest_dtype
 from .panel import Explorer, Panel
 
 #: Optimizers of the explorer by the name that its argument takes.
@@ -98,8 +98,8 @@ def one_epoch(
             Choice("optimizer", "Update", lambda state: [(rule.kind, name) for name, rule in OPTIMIZERS.items()]),
             Number("batch", "Batch", 1, LARGEST_BATCH, doubling=True),
             Amount("samples", "Samples", "", *SAMPLES),
-            Choice("device", "Device", lambda state: [(name, id) for id, name in machines().items()]),
-            Choice("dtype", "Dtype", lambda state: [(dtype, dtype) for dtype in dtypes(state.device)]),
+            DEVICE,
+            DTYPE,
         ),
         settle,
         model,

@@ -7,13 +7,11 @@ from functools import lru_cache
 
 from ..balance import Roofline
 from ..bounds import LayerTime, NetworkTime, on
-from ..errors import unknown
 from ..figures import Canvas, RooflineDrawing
 from ..hardware import device as catalogued
 from ..quantities import show
 from ..tables import Column, Table
-from .controls import Choice, Number
-from .menus import LARGEST_BATCH, NETWORKS, batched, dtypes, kinds, machines, nearest_dtype
+from .menus import BATCH, DEVICE, DTYPE, LAYER, NETWORK, NETWORKS, batched, kinds, nearest_dtype, refuse
 from .panel import Explorer, Panel
 
 #: How to read the picture.
@@ -70,24 +68,13 @@ def roofline(
     explorer = Explorer(
         "roofline",
         State(network, device, dtype, batch, layer),
-        (
-            Choice("network", "Network", lambda state: [(label, name) for name, label in NETWORKS.items()]),
-            Choice("device", "Device", lambda state: [(name, id) for id, name in machines().items()]),
-            Choice("dtype", "Dtype", lambda state: [(dtype, dtype) for dtype in dtypes(state.device)]),
-            Number("batch", "Batch", 1, LARGEST_BATCH, doubling=True),
-            Choice("layer", "Layer", lambda state: [(f"{n} ({k})", n) for n, k in kinds(state.network).items()], True),
-        ),
+        (NETWORK, DEVICE, DTYPE, BATCH, LAYER),
         settle,
         model,
         Drawing,
         NOTE,
     )
-    if network not in NETWORKS:
-        raise unknown("network", network, NETWORKS)
-    if dtype not in catalogued(device).peak:
-        catalogued(device).rate(dtype)  # says which dtypes there are
-    if layer and layer not in kinds(network):
-        raise unknown(f"layer of {network}", layer, kinds(network))
+    refuse(network, device, dtype, layer)
     return Panel(explorer, strict)
 
 
