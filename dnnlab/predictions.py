@@ -9,25 +9,21 @@ DNNLAB_PROGRESS says). A guess that is changed after its answer was shown is rec
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from html import escape
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import sympy
 
+from . import records
 from .errors import DnnlabError, quote
 from .notation import lecture, plain, read_formula
 from .quantities import show
 from .tables import Column, Table
 
-FILE = "dnnlab-progress.json"
+HEADING = "predictions"  # in the file of records
 #: A number within this factor of the answer counts as right: nobody is asked for digits.
 NEAR = 1.25
 #: Verdicts that count as right where several answers are asked for.
@@ -68,14 +64,14 @@ def predict(key: str, guess: object = ...) -> Prediction:
     """
     _named(key)
     if guess is ...:
-        entry = _read().get(key, {})
+        entry = records.read(HEADING).get(key, {})
         return Prediction(key, entry.get("guess"), late=entry.get("late", False))
     text = _written(guess)
-    record = _read()
+    record = records.read(HEADING)
     before = record.get(key, {})
     late = ("revealed" in before and before.get("guess") != text) or before.get("late", False)
-    record[key] = before | {"guess": text, "predicted": _now(), "late": late}
-    _write(record)
+    record[key] = before | {"guess": text, "predicted": records.now(), "late": late}
+    records.write(HEADING, record)
     return Prediction(key, text, late=late)
 
 
@@ -89,20 +85,20 @@ def reveal(key: str, answer: object, unit: str = "") -> Prediction:
     345. You did not predict.
     """
     _named(key)
-    record = _read()
+    record = records.read(HEADING)
     entry = record.get(key, {})
     guess = entry.get("guess")
     verdict = "" if guess is None else _compare(guess, answer, unit)
-    record[key] = entry | {"revealed": entry.get("revealed", _now()), "verdict": verdict}
+    record[key] = entry | {"revealed": entry.get("revealed", records.now()), "verdict": verdict}
     with suppress(DnnlabError):  # where nothing can be written, the answer is shown all the same
-        _write(record)
+        records.write(HEADING, record)
     return Prediction(key, guess, _shown(answer, unit), verdict, entry.get("late", False))
 
 
 def predictions() -> Table:
     """Every prediction of this folder: the guess, how it compared, and when it was made."""
     columns = (Column("key", "prediction"), Column("guess"), Column("verdict"), Column("predicted", "when"))
-    rows = [(key, *(entry.get(c.key) or None for c in columns[1:])) for key, entry in sorted(_read().items())]
+    rows = [(key, *(entry.get(c.key) or None for c in columns[1:])) for key, entry in sorted(records.read(HEADING).items())]
     return Table(columns, rows, title="Your predictions")
 
 
@@ -162,44 +158,3 @@ def _written(guess: object) -> str:
 def _named(key: object) -> None:
     if not isinstance(key, str) or not key.strip() or len(key) > _LONGEST:
         raise DnnlabError(f"a prediction needs the name it stands under in the lecture, not {quote(key)}")
-
-
-# -- the file --------------------------------------------------------------------------------------------
-
-
-def _path() -> Path:
-    return Path(os.environ.get("DNNLAB_PROGRESS") or FILE)
-
-
-def _read() -> dict[str, dict[str, Any]]:
-    """What the file holds under "predictions"; a file that cannot be read is kept aside, never overwritten."""
-    return dict(_file().get("predictions", {}))
-
-
-def _file() -> dict[str, Any]:
-    path = _path()
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, Mapping) and isinstance(content.get("predictions", {}), Mapping):
-            return dict(content)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        pass
-    path.replace(path.with_suffix(".broken.json"))
-    return {}
-
-
-def _write(predictions: Mapping[str, Any]) -> None:
-    """Through a file beside it, so that a kernel that dies half-way loses nothing."""
-    path = _path()
-    beside = path.with_suffix(".tmp")
-    try:
-        beside.write_text(json.dumps(_file() | {"predictions": predictions}, indent=1), encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise DnnlabError(f"cannot write {path.name} in this folder: {error.strerror}; set DNNLAB_PROGRESS") from None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,67 @@
+"""What a student has done: one small JSON file, `dnnlab-progress.json`, in the folder of the notebook.
+
+The environment's DNNLAB_PROGRESS names another place. Predictions and answers to exercises stand in it under
+headings of their own, so that the two never overwrite each other. A file that cannot be read is kept aside under
+the name `….broken.json`, never overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .errors import DnnlabError
+
+FILE = "dnnlab-progress.json"
+
+
+def read(heading: str) -> dict[str, Any]:
+    """What stands under a heading, empty where nothing does yet. Raises DnnlabError for a file that can neither be
+    read nor kept aside."""
+    return dict(_file().get(heading, {}))
+
+
+def write(heading: str, entries: Mapping[str, Any]) -> None:
+    """Replace what stands under a heading, through a file beside it, so that a kernel that dies half-way loses
+    nothing. Raises DnnlabError where the folder cannot be written."""
+    path = _path()
+    beside = path.with_suffix(".tmp")
+    try:
+        beside.write_text(json.dumps(_file() | {heading: entries}, indent=1), encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise _refused(path, error) from None
+
+
+def now() -> str:
+    """The time as it is recorded."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _path() -> Path:
+    return Path(os.environ.get("DNNLAB_PROGRESS") or FILE)
+
+
+def _file() -> dict[str, Any]:
+    path = _path()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, Mapping) and all(isinstance(part, Mapping) for part in content.values()):
+            return dict(content)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError):
+        pass
+    try:
+        path.replace(path.with_suffix(".broken.json"))
+    except OSError as error:
+        raise _refused(path, error) from None
+    return {}
+
+
+def _refused(path: Path, error: OSError) -> DnnlabError:
+    return DnnlabError(f"cannot write {path.name} in this folder: {error.strerror}; set DNNLAB_PROGRESS")
