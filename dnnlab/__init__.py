@@ -1,11 +1,11 @@
 """dnnlab: what deep networks cost, derived from one line of Python per layer.
 
-    >>> from dnnlab import Conv2d, device, on
-    >>> conv = Conv2d(n=1)
-    >>> conv.ops
-    2*c*h*k*r*s*w
-    >>> on(conv.at(k=64, c=3, h=224, w=224, r=7, s=7, stride=2), device("h100-sxm")).bound
-    'memory'
+>>> from dnnlab import Conv2d, device, on
+>>> conv = Conv2d(n=1)
+>>> conv.ops
+2*c*h*k*r*s*w
+>>> on(conv.at(k=64, c=3, h=224, w=224, r=7, s=7, stride=2), device("h100-sxm")).bound
+'memory'
 """
 
 from . import zoo
@@ -85,6 +85,7 @@ from .networks import Builder, Network
 from .notation import lecture, read_formula, symbol
 from .predictions import predict, predictions, reveal
 from .program import Program
+from .quiz import check, hint, progress, solution, student
 from .sweep import sweep
 from .tiling import best_tiling, traffic
 
@@ -92,12 +93,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Builder", "Chain", "Device", "DnnlabError", "Epoch", "Layer", "LayerTime", "LoopNest", "Memory", "Network",
-    "NetworkTime", "Plan", "Program", "Roofline", "Schedule", "afford", "best_plan", "best_tiling", "crossing",
-    "device", "device_pipeline", "devices", "energy", "epoch", "equal_levels", "equal_tiles", "extra_forwards",
-    "fits", "footprint", "kv_cache", "largest_batch", "lecture", "lives", "measured_overlap", "memories", "on",
-    "pareto", "pipeline", "pipeline_levels", "place", "predict", "predictions", "read_formula", "reveal",
-    "roofline", "run_pipeline", "simulate", "spill", "sweep", "symbol", "tradeoff", "traffic", "training_step",
-    "transformer_layer_saved", "upgrades", "zero", "zoo",
+    "NetworkTime", "Plan", "Program", "Roofline", "Schedule", "afford", "best_plan", "best_tiling", "check",
+    "crossing", "device", "device_pipeline", "devices", "energy", "epoch", "equal_levels", "equal_tiles",
+    "extra_forwards", "fits", "footprint", "hint", "kv_cache", "largest_batch", "lecture", "lives",
+    "measured_overlap", "memories", "on", "pareto", "pipeline", "pipeline_levels", "place", "predict",
+    "predictions", "progress", "read_formula", "reveal", "roofline", "run_pipeline", "simulate", "solution",
+    "spill", "student", "sweep", "symbol", "tradeoff", "traffic", "training_step", "transformer_layer_saved",
+    "upgrades", "zero", "zoo",
     "Conv2d",
     "DepthwiseConv2d",
     "PointwiseConv2d",

@@ -14,14 +14,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
-import sympy
-
 from .errors import DnnlabError, ExtentError, quote
+from .extremes import Max
 from .hardware import Device
 from .layers.base import Layer
 from .loopnest import LoopNest
 from .networks import Network, Node
-from .notation import Dim, ceil_div, is_bound, is_number
+from .notation import Dim, ceil_div, expression, is_bound, is_number
 from .quantities import bytes_of, show
 from .tables import Column, Table
 from .tiling import best_tiling, moved
@@ -57,19 +56,19 @@ class LayerTime:
         """Seconds that each engine is busy."""
         return {"compute": self.compute, "memory": self.memory} | ({"I/O": self.io} if self.io != 0 else {})
 
-    @property
+    @cached_property
     def total(self) -> Dim:
         """Seconds in all: the slowest engine with overlap, the sum without."""
         times = list(self.engines.values())
         if not self.overlap:
             return sum(times)
-        return max(times) if all(is_bound(t) for t in times) else sympy.Max(*times)
+        return max(times) if all(is_bound(t) for t in times) else Max(*map(expression, times))
 
-    @property
+    @cached_property
     def bound(self) -> str:
         """The engine that sets the time: "compute", "memory", "I/O", "balanced" (within 10 %), or "nothing"
         for a layer that neither computes nor moves anything. Raises `ExtentError` while symbols are open."""
-        slow, first, second = self._ranking()
+        slow, first, second = self._ranking
         if first == 0:
             return "nothing"
         return "balanced" if first <= BALANCED * second else slow
@@ -77,7 +76,7 @@ class LayerTime:
     @property
     def margin(self) -> float:
         """How many times longer the slowest engine is busy than the next (at least 1)."""
-        _, first, second = self._ranking()
+        _, first, second = self._ranking
         return 1.0 if first == 0 else math.inf if second == 0 else first / second
 
     @property
@@ -88,13 +87,13 @@ class LayerTime:
     @property
     def intensity(self) -> float:
         """Operations per byte of traffic."""
-        self._ranking()
+        self._settled()
         return float(self.ops / self.bytes) if self.bytes else 0.0
 
     @property
     def rate(self) -> float:
         """Operations a second that the layer reaches at best."""
-        self._ranking()
+        self._settled()
         return float(self.ops / self.total) if self.total else 0.0
 
     @property
@@ -142,10 +141,14 @@ class LayerTime:
         """The engines, slowest first."""
         return sorted(self.engines.items(), key=lambda item: -item[1])
 
-    def _ranking(self) -> tuple[str, float, float]:
+    def _settled(self) -> None:
         if not all(is_bound(time) for time in self.engines.values()):
             names = sorted({str(s) for t in self.engines.values() for s in getattr(t, "free_symbols", ())})
             raise ExtentError(f"{self.name}: who waits depends on {', '.join(names)}; bind them with .at(...) first")
+
+    @cached_property
+    def _ranking(self) -> tuple[str, float, float]:
+        self._settled()
         (slow, first), (_, second), *_ = self._sorted()
         return slow, float(first), float(second)
 
@@ -185,7 +188,7 @@ class NetworkTime:
         """Who waits in each layer."""
         return {layer.name: layer.stalled for layer in self.layers}
 
-    @property
+    @cached_property
     def shares(self) -> dict[str, float]:
         """Share of the time spent in layers of each bound, largest first."""
         times: Counter[str] = Counter()

@@ -29,7 +29,7 @@ def write(heading: str, entries: Mapping[str, Any]) -> None:
     """Replace what stands under a heading, through a file beside it, so that a kernel that dies half-way loses
     nothing. Raises DnnlabError where the folder cannot be written."""
     path = _path()
-    beside = path.with_suffix(".tmp")
+    beside = path.with_suffix(f".{os.getpid()}.tmp")  # two notebooks may be at work in a folder
     try:
         beside.write_text(json.dumps(_file() | {heading: entries}, indent=1), encoding="utf-8")
         beside.replace(path)

@@ -194,11 +194,11 @@ def _steps(expr: Expr) -> tuple[_Step, ...]:
             at = emit(None, (), str(node))
         elif node.is_number and not node.has(sympy.floor, sympy.ceiling, sympy.Max, sympy.Min):
             at = emit(None, (), _number(node))
-        elif type(node) in CHAINS:
+        elif chain := next((chain for kind, chain in CHAINS.items() if isinstance(node, kind)), None):
             first, *rest = sorted(node.args, key=lambda arg: len(arg.free_symbols))
             at = place(first)
             for arg in rest:
-                at = emit(CHAINS[type(node)], (at, place(arg)))
+                at = emit(chain, (at, place(arg)))
         elif node.is_Pow and node.exp.is_Integer:
             at = emit(partial(ratios.power, exponent=int(node.exp)), (place(node.base),))
         elif isinstance(node, sympy.floor | sympy.ceiling):

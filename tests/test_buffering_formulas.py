@@ -18,6 +18,7 @@ from dnnlab.buffering import EqualTiles, device_pipeline, equal_levels, equal_ti
 from dnnlab.buffering.closed_forms import COMPUTE, LOAD, STORE, TILES
 from dnnlab.buffering.tradeoff import blocked_traffic, buffered_traffic
 from dnnlab.errors import DnnlabError, ExtentError, ReadError, ShapeError, UnknownNameError
+from dnnlab.extremes import Max
 
 NAMES = ("a", "b", "c", "d", "e")
 time = st.integers(0, 9) | st.fractions(0, 9, max_denominator=6)
@@ -67,10 +68,10 @@ def test_symbols_are_the_numbers_they_stand_for(data: st.DataObject) -> None:
 def test_the_forms_that_the_lecture_shows() -> None:
     l, c, s, n = LOAD, COMPUTE, STORE, TILES
     assert equal_tiles(buffers=1).makespan == n * (l + c)
-    assert equal_tiles(buffers=2).makespan == l + c + (n - 1) * sympy.Max(l, c)
+    assert equal_tiles(buffers=2).makespan == l + c + (n - 1) * Max(l, c)
     both = {
-        (1, 1): sympy.Max(l + c, c + s), (1, 2): sympy.Max(l + c, s), (2, 1): sympy.Max(l, c + s),
-        (2, 2): sympy.Max(l, c, s), (3, 2): sympy.Max(l, c, s), (2, 3): sympy.Max(l, c, s),
+        (1, 1): Max(l + c, c + s), (1, 2): Max(l + c, s), (2, 1): Max(l, c + s),
+        (2, 2): Max(l, c, s), (3, 2): Max(l, c, s), (2, 3): Max(l, c, s),
     }  # fmt: skip
     for (into, out), period in both.items():
         assert equal_tiles(store=s, buffers=into, out_buffers=out).makespan == l + c + s + (n - 1) * period
@@ -100,7 +101,7 @@ def test_speedup_goes_to_its_limit() -> None:
 def test_formulas_in_words_and_signs() -> None:
     read = read_formula(lecture(equal_tiles().makespan), "nLC")
     assert read.subs({symbol("L"): LOAD, symbol("C"): COMPUTE}) == equal_tiles().makespan
-    assert equal_tiles(Fraction(1, 2)).period == sympy.Max(sympy.Rational(1, 2), COMPUTE)  # C may be less than 1/2
+    assert equal_tiles(Fraction(1, 2)).period == Max(sympy.Rational(1, 2), COMPUTE)  # C may be less than 1/2
     assert r"\max" in equal_tiles()._repr_latex_()
     assert repr(equal_tiles(2, 3, n=4)) == "EqualTiles(times=(2, 3), buffers=(2,), n=4)"
     assert equal_tiles(2, 3, n=4) == EqualTiles((2, 3), (2,), 4)

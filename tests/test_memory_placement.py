@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dnnlab import Device, Embedding, Linear, Memory, Network, device, memories, on, zoo
 from dnnlab.errors import DnnlabError, ExtentError, UnknownNameError
+from dnnlab.extremes import Max
 from dnnlab.memory import Spill, afford, compare, footprint, place, price, spill
 from dnnlab.memory.placement import weights_read
 from dnnlab.memory.spilling import WAYS
@@ -117,7 +118,7 @@ def test_formula_is_number(layers: object, fast: int, slow: int, link: int, frac
 def test_formula_of_a_layer() -> None:
     f, w, c, fast, slow, link = sympy.symbols("f W C fast slow link", positive=True)
     assert sympy.simplify(spill().time(f, "stored") - w * ((1 - f) / fast + f / slow)) == 0
-    assert spill().time(f, "streamed") == sympy.Max(c, f * w / link)
+    assert spill().time(f, "streamed") == Max(c, f * w / link)
     assert sympy.simplify(spill().time(f, "serial") - (c + f * w / link)) == 0
     assert sympy.solve(spill().time(f, "stored") - 2 * w / fast, f)[0].equals(slow / (fast - slow))
 

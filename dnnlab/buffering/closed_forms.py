@@ -29,6 +29,7 @@ from typing import Any
 import sympy
 
 from ..errors import ExtentError, quote
+from ..extremes import Max
 from ..notation import Dim, dimension, expression, is_bound, lecture, ratio, settle, symbol
 from ..quantities import show
 from .times import behind, between, read_stages, read_times, too_long
@@ -192,7 +193,7 @@ def _time(name: str, value: Any) -> Dim:
 def _largest(*values: Dim) -> Dim:
     if all(is_bound(value) for value in values):
         return max(values)
-    return sympy.Max(*map(expression, values))
+    return Max(*map(expression, values))
 
 
 def _ratio(a: Dim, b: Dim) -> Dim:

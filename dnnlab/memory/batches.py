@@ -19,11 +19,11 @@ from ..hardware import Device
 from ..layers.base import Layer
 from ..networks import Network
 from ..notation import Dim
-from .footprint import Footprint, Part, footprint
+from .footprint import Footprint, Part, with_moments
 from .placement import weights_read
 from .sizes import bytes_for
 from .spilling import Spill
-from .step import Moment, training_step
+from .step import Moment
 
 #: The parts of a footprint that belong to its fullest moment, in their order.
 MOVING = ("gradients", "activations", "temporary")
@@ -56,19 +56,21 @@ def footprints(net: Network, dtype: str = "fp32", **options: Any) -> Footprints:
     """What a network holds in memory at every batch; `options` are those of `footprint`, and so are the errors.
 
     >>> from dnnlab import Adam, zoo
+    >>> from dnnlab.memory import footprint
     >>> every = footprints(zoo.lenet5(), training=True, optimizer=Adam())
     >>> every.at(64) == footprint(zoo.lenet5(batch=64), training=True, optimizer=Adam())
     True
     """
     if not isinstance(net, Network):
         raise DnnlabError(f"expected a network, got {quote(net)}")
-    nets = net.at_batch(1), net.at_batch(2)
-    one, two = (footprint(each, dtype, **options) for each in nets)
-    if one.moment is None:
-        return Footprints(one, two)
-    names = [name for name in ("optimizer", "framework", "master") if name in options]
-    steps = (training_step(each, dtype, **{name: options[name] for name in names}) for each in nets)
-    return Footprints(one, two, _skyline(list(zip(*steps, strict=True))))
+    (one, steps), (two, others) = (with_moments(each, dtype, **options) for each in _pair(net))
+    return Footprints(one, two, _skyline(list(zip(steps, others, strict=True))))
+
+
+@lru_cache(maxsize=16)
+def _pair(net: Network) -> tuple[Network, Network]:
+    """A network with one sample and with two."""
+    return net.at_batch(1), net.at_batch(2)
 
 
 def _skyline(moments: list[tuple[Moment, Moment]]) -> tuple[tuple[Moment, Moment], ...]:
@@ -136,8 +138,8 @@ def spills(net: Network) -> Spills:
     """
     if not isinstance(net, Network):
         raise DnnlabError(f"expected a network, got {quote(net)}")
-    one, two = (net.at_batch(n).layers for n in (1, 2))
-    counted = Counter(zip((node.layer for node in one), (node.layer for node in two), strict=True))
+    one, two = _pair(net)
+    counted = Counter((a.layer, b.layer) for a, b in zip(one.layers, two.layers, strict=True))
     return Spills(net.name, tuple(Kind(*pair, count) for pair, count in counted.items()))
 
 
@@ -151,7 +153,7 @@ def outside(held: Footprint, capacity: float) -> Fraction:
     where it does not even fit without any parameters.
 
     >>> from dnnlab import zoo
-    >>> need = footprint(zoo.lenet5())
+    >>> need = footprints(zoo.lenet5()).at(1)
     >>> outside(need, need.total), outside(need, need.total - need["parameters"] // 4)
     (Fraction(0, 1), Fraction(1, 4))
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import DnnlabError, ExtentError, quote, unknown
 from ..frameworks import GIVEN, INDEX
@@ -119,6 +120,14 @@ def footprint(
     >>> mixed.state_per_parameter
     16
     """
+    return with_moments(work, dtype, training, optimizer, master, cache, framework)[0]
+
+
+def with_moments(
+    work: Work, dtype: str, training: bool = False, optimizer: Optimizer | None = None, master: str | None = None,
+    cache: Dim | None = None, framework: str | None = "pytorch",
+) -> tuple[Footprint, tuple[Moment, ...]]:  # fmt: skip
+    """`footprint`, and every moment of the training step of which it shows the fullest (none in inference)."""
     net = as_network(work)
     width = bytes_of(dtype)
     if optimizer is not None and not isinstance(optimizer, Optimizer):
@@ -139,7 +148,7 @@ def footprint(
         parts.append(Part("activations", peak, "at their peak"))
         if cache is not None:
             parts.append(Part("KV cache", kv_cache(net, dtype, length=cache).total, f"of {plain(cache)} tokens each"))
-        return Footprint(net.name, dtype, net.parameters, _present(parts), parts[0].bytes)
+        return Footprint(net.name, dtype, net.parameters, _present(parts), parts[0].bytes), ()
     wide = bytes_of(master or dtype)
     copy = net.parameters * wide if master else 0
     state = optimizer.at(p=1).state * net.parameters * wide if optimizer is not None else 0
@@ -156,7 +165,7 @@ def footprint(
         Part("temporary", fullest.temporary, "gradients of activations, or the optimizer's workspace"),
     ]
     states = 2 * net.parameters * width + copy + state
-    return Footprint(net.name, dtype, net.parameters, _present(parts), states, fullest)
+    return Footprint(net.name, dtype, net.parameters, _present(parts), states, fullest), moments
 
 
 def _present(parts: list[Part]) -> tuple[Part, ...]:
@@ -184,6 +193,7 @@ def _input(net: Network, width: float, framework: str | None) -> Dim:
     return product(net.input_shape) * (INDEX if tokens else width) + _given(net, "input") * INDEX
 
 
+@lru_cache(maxsize=64)
 def _given(net: Network, role: str) -> Dim:
     """Elements of the constants of that role which a network has once, however many layers read them."""
     found = {

@@ -11,8 +11,9 @@ import sympy
 
 from ..bounds import NetworkTime, on
 from ..errors import DnnlabError, ExtentError, quote, unknown
+from ..extremes import Max
 from ..hardware import Device
-from ..notation import Dim, is_bound
+from ..notation import Dim, expression, is_bound
 from ..quantities import positive
 from ..tables import Column, Table
 from .placement import weights_read
@@ -179,4 +180,4 @@ def _fraction(value: Any) -> Dim:
 
 
 def _longer(a: Dim, b: Dim) -> Dim:
-    return max(a, b) if is_bound(a) and is_bound(b) else sympy.Max(a, b)
+    return max(a, b) if is_bound(a) and is_bound(b) else Max(expression(a), expression(b))

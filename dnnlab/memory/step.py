@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import DnnlabError, quote
 from ..layers import ScaledDotProductAttention
@@ -80,12 +81,9 @@ class _Book:
         self.net, self.width, self.framework = net, width, framework
         self.size: dict[Storage, Dim] = {}
         self.keeper: dict[Storage, str] = {}
-        for node, keep, elements, role in kept(net, framework):
-            where = storage(net, node, keep, role)
-            # Parameters, running statistics and the input are there anyway.
-            if role not in ("parameter", "state") and where != ("", INPUT) and where[0] != "given":
-                self.size.setdefault(where, elements * (width if keep.element_bytes is None else keep.element_bytes))
-                self.keeper.setdefault(where, node.name)
+        for where, keeper, elements, element_bytes in _stored(net, framework):
+            self.size[where] = elements * (width if element_bytes is None else element_bytes)
+            self.keeper[where] = keeper
         #: Held by whoever called the network: its result and the loss.
         self.held = net.layers[-1].activations * width + width
 
@@ -94,20 +92,44 @@ class _Book:
         return self.framework is not None and isinstance(node.layer, ScaledDotProductAttention)
 
 
+# Which tensors there are depends on no dtype, and a network is asked for many.
+@lru_cache(maxsize=32)
+def _stored(net: Network, framework: str | None) -> tuple[tuple[Storage, str, Dim, int | None], ...]:
+    """Each stored tensor once, with the first layer that keeps it, its number of elements, and the bytes of one where
+    those are not the dtype's."""
+    found: dict[Storage, tuple[Storage, str, Dim, int | None]] = {}
+    for node, keep, elements, role in kept(net, framework):
+        where = storage(net, node, keep, role)
+        # Parameters, running statistics and the input are there anyway.
+        if role not in ("parameter", "state") and where != ("", INPUT) and where[0] != "given":
+            found.setdefault(where, (where, node.name, elements, keep.element_bytes))
+    return tuple(found.values())
+
+
 def _forward(book: _Book) -> Iterator[Moment]:
     net, order = book.net, {node.name: place for place, node in enumerate(book.net.layers)}
     home, until = _homes(net)
+    # Each storage with the places at which its bytes change, and what they are from there on.
+    bytes_from: dict[Storage, list[tuple[int, Dim]]] = {}
+    for name, end in until.items():
+        if name != INPUT:
+            bytes_from["", name] = [(order[name], net[name].activations * book.width), (end + 1, 0)]
+    for where, amount in book.size.items():  # in the order of their keepers
+        changes = bytes_from.setdefault(("", home[where[1]]) if where[0] == "" else where, [])
+        start = order[book.keeper[where]]
+        while changes and changes[-1][0] >= start:
+            changes.pop()
+        changes.append((start, amount))
+    moves: dict[int, list[tuple[Storage, Dim]]] = {}
+    for where, changes in bytes_from.items():
+        for place, amount in changes:
+            moves.setdefault(place, []).append((where, amount))
+    alive: dict[Storage, Dim] = {}
+    total = book.held  # the result and the loss of the step before are still there
     for place, node in enumerate(net.layers):
-        alive: dict[Storage, Dim] = {
-            ("", name): net[name].activations * book.width
-            for name, end in until.items()
-            if name != INPUT and order[name] <= place <= end
-        }
-        for where, amount in book.size.items():
-            if order[book.keeper[where]] <= place:
-                alive[("", home[where[1]]) if where[0] == "" else where] = amount
-        # The result and the loss of the step before are still there.
-        total = sum(alive.values()) + book.held
+        for where, amount in moves.get(place, ()):
+            total += amount - alive.get(where, 0)
+            alive[where] = amount
         if book.opens(node):
             yield Moment("forward", node.name, total + _softmax(book, node, alive))
         yield Moment("forward", node.name, total)
@@ -123,6 +145,7 @@ def _softmax(book: _Book, node: Node, alive: dict[Storage, Dim]) -> Dim:
     return 2 * node.program.size("score") * book.width - sum(alive.get(where, 0) for where in later)
 
 
+@lru_cache(maxsize=32)
 def _homes(net: Network) -> tuple[dict[str, str], dict[str, int]]:
     """Whose storage each edge uses, and the place of the last layer of the forward pass that needs it."""
     home, until = {INPUT: INPUT}, {INPUT: len(net.layers)}
@@ -138,7 +161,11 @@ def _homes(net: Network) -> tuple[dict[str, str], dict[str, int]]:
 def _backward(book: _Book) -> Iterator[Moment]:
     net, width = book.net, book.width
     learning = learned(net)
-    remaining = {where: size for where, size in book.size.items() if where != ("", net.layers[-1].name)}
+    kept_by: dict[str, Dim] = {}  # bytes, by the layer that kept them first and so needs them last
+    for where, amount in book.size.items():
+        if where != ("", net.layers[-1].name):
+            kept_by[book.keeper[where]] = kept_by.get(book.keeper[where], 0) + amount
+    remaining: Dim = sum(kept_by.values())
     size: list[Dim] = [width]  # of each gradient of an activation; the first is the loss's, held to the end
     waiting = {net.layers[-1].name: 0}  # which of them has arrived for the output of a layer
     gradients: Dim = 0
@@ -146,7 +173,7 @@ def _backward(book: _Book) -> Iterator[Moment]:
 
     def moment(node: Node, alive: Iterable[int], extra: Dim = 0, released: Dim = 0) -> Moment:
         temporary = sum(size[number] for number in {0, *waiting.values(), *alive}) + extra
-        return Moment("backward", node.name, sum(remaining.values()) + book.held - released, gradients, temporary)
+        return Moment("backward", node.name, remaining + book.held - released, gradients, temporary)
 
     for node in reversed(net.layers):
         if node.name not in waiting:
@@ -166,8 +193,7 @@ def _backward(book: _Book) -> Iterator[Moment]:
                 if node.kind not in PASSED_ON:
                     size.append(product(shape) * width)
         yield moment(node, (incoming, *(number for _, number in made)), again)
-        for where in [where for where in remaining if book.keeper[where] == node.name]:
-            del remaining[where]
+        remaining -= kept_by.get(node.name, 0)
         if again != 0:
             yield moment(node, (number for _, number in made), 2 * again)
         for place, (edge, number) in enumerate(made):
@@ -219,6 +245,7 @@ def as_network(work: Work) -> Network:
     return Network(work.kind, (work.inputs,), (Node(work.kind, work, (INPUT,) * len(work.input_shapes)),))
 
 
+@lru_cache(maxsize=32)
 def parameter_tensors(net: Network) -> tuple[tuple[str, Dim], ...]:
     """The tensors of parameters with their numbers of elements, in the order of the layers; shared ones once."""
     return tuple(

@@ -14,6 +14,7 @@ from typing import Any
 import sympy
 from sympy import Expr, Symbol
 
+from ..extremes import Max, Min
 from ..rounding import ceiling, floor
 
 Dim = Any  # int | sympy.Expr: SymPy's own operators are untyped
@@ -85,9 +86,9 @@ def ratio(a: Dim, b: Dim) -> Dim:
 
 def largest(*values: Dim) -> Dim:
     """The maximum of ints and expressions."""
-    return max(values) if all(isinstance(v, int) for v in values) else settle(sympy.Max(*values))
+    return max(values) if all(isinstance(v, int) for v in values) else settle(Max(*map(expression, values)))
 
 
 def smallest(*values: Dim) -> Dim:
     """The minimum of ints and expressions."""
-    return min(values) if all(isinstance(v, int) for v in values) else settle(sympy.Min(*values))
+    return min(values) if all(isinstance(v, int) for v in values) else settle(Min(*map(expression, values)))

@@ -6,28 +6,52 @@ import ast
 import operator
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import sympy
 from sympy import Expr
 
 from ..errors import ExtentError, ReadError, quote
+from ..extremes import Max, Min
 from ..reader import BINARY, MAX_DEGREE, MAX_EXPONENT, MAX_LITERAL, MAX_NESTING, NAME, read_tree, shown
 from ..rounding import ceiling, floor
 from .dims import Dim, settle, symbol
 
+
+def _extreme(kind: Any, *args: Expr) -> Expr:
+    """A maximum or minimum of numbers as a number; any other as it is typed: SymPy would compare the arguments pair by
+    pair, which takes a tenth of a second for eight of them."""
+    return kind(*args, evaluate=all(arg.is_number for arg in args))
+
+
+def _root(x: Expr) -> Expr:
+    """The square root. That of an even power is the larger of the base and its negative: SymPy's own `Abs` takes
+    1/(k*c) - 1 for positive."""
+    outside, inside = sympy.Integer(1), sympy.Integer(1)
+    for factor in sympy.Mul.make_args(x):
+        base, exponent = factor.as_base_exp()
+        if exponent.is_Integer and exponent > 0 and exponent % 2 == 0 and not base.is_Symbol and not base.is_number:
+            outside *= _extreme(Max, base, -base) ** (exponent / 2)
+        else:
+            inside *= factor
+    return outside * sympy.sqrt(inside)
+
+
 #: Functions of a formula (not of a statement): name -> SymPy class or function.
 FORMULA_FUNCTIONS: dict[str, Any] = {
-    "max": sympy.Max,
-    "min": sympy.Min,
+    "max": partial(_extreme, Max),
+    "min": partial(_extreme, Min),
     "ceil": ceiling,
     "floor": floor,
-    "sqrt": sympy.sqrt,
+    "sqrt": _root,
     "log2": lambda x: sympy.log(x, 2),
 }
 #: The lecture's signs, and what a keyboard has for them.
 SPELLINGS = dict.fromkeys("·×⋅∙", "*") | {"^": "**", "−": "-"}
 SPELLINGS |= {"⌈": "ceil(", "⌉": ")", "⌊": "floor(", "⌋": ")"}
+SPELLINGS |= {"²": "**2", "³": "**3", "÷": "/", "–": "-", "•": "*", "∗": "*"}
+SPELLINGS |= dict.fromkeys("\u00a0\u2009\u202f", " ")  # the spaces of printed pages
 MAX_ARGUMENTS = 24  # of all functions of a formula together: SymPy compares those of a max pair by pair
 
 
@@ -118,7 +142,8 @@ def _formula(node: ast.expr, text: str, names: list[str] | None, level: int) -> 
         op = BINARY[type(node.op)]
         if op == "power":
             if not (right.is_Integer and 0 <= int(right) <= MAX_EXPONENT) or p * int(right) > MAX_DEGREE:
-                raise refuse(f"an exponent is a whole number from 0 to {MAX_EXPONENT}, powers of powers up to 64")
+                cure = "; write sqrt(...) for a root" if right == sympy.Rational(1, 2) else ""
+                raise refuse(f"an exponent is a whole number from 0 to {MAX_EXPONENT}, powers of powers up to 64{cure}")
             return left ** int(right), max(1, p * int(right))
         if op in ("multiply", "divide") and p + q > MAX_DEGREE:
             raise refuse(f"more than {MAX_DEGREE} factors")
@@ -136,9 +161,11 @@ def _formula(node: ast.expr, text: str, names: list[str] | None, level: int) -> 
         if any(isinstance(arg, ast.Starred) for arg in node.args):
             raise refuse(f"{node.func.id}() takes plain arguments only")
         args = [_formula(arg, text, names, level + 1) for arg in node.args]
-        if node.func.id == "log2" and args[0][0].is_nonpositive:
+        # SymPy takes 1/(k*c) - 1 for positive: of fractions its word on signs does not count.
+        fraction = any(power.exp.is_negative and power.free_symbols for power in args[0][0].atoms(sympy.Pow))
+        if node.func.id == "log2" and not fraction and args[0][0].is_nonpositive:
             raise refuse("log2 needs a positive argument")
-        if node.func.id == "sqrt" and args[0][0].is_negative:
+        if node.func.id == "sqrt" and not fraction and args[0][0].is_negative:
             raise refuse("sqrt needs an argument that is not negative")
         try:
             value = FORMULA_FUNCTIONS[node.func.id](*(arg for arg, _ in args))
@@ -153,8 +180,17 @@ def _formula(node: ast.expr, text: str, names: list[str] | None, level: int) -> 
         return value, max(degree for _, degree in args)
     raise refuse(
         f"{shown(_spelled(text), node)} is not allowed; a formula is made of names, numbers, + - * / ** and "
-        f"{', '.join(FORMULA_FUNCTIONS)}"
+        f"{', '.join(FORMULA_FUNCTIONS)}{_cure(node)}"
     )
+
+
+def _cure(node: ast.expr) -> str:
+    """How to write what people often mean."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
+        return "; for a division rounded down write floor(... / ...)"
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Constant | ast.BinOp):
+        return "; a product is written with its sign: k*(c + 1), not k(c + 1)"
+    return ""
 
 
 def _named(node: ast.Name, text: str, names: list[str] | None, refuse: Any) -> Expr:
@@ -171,7 +207,7 @@ def _named(node: ast.Name, text: str, names: list[str] | None, refuse: Any) -> E
         return sympy.Mul(*(symbol(letter) for letter in node.id))
     from difflib import get_close_matches
 
-    near = get_close_matches(node.id, names, 1)
+    near = [name for name in names if name.casefold() == node.id.casefold()] or get_close_matches(node.id, names, 1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     place = f"at column {_column(text, node)}{hint}; allowed: {', '.join(names)}"
     raise refuse(f"unknown name {quote(node.id)} {place}")
