@@ -23,7 +23,10 @@ from .layers import (
     LeakyReLU,
     MultiHeadAttention,
     Multiply,
+    Pointwise,
     ScaledDotProductAttention,
+    Unknown,
+    Viewed,
 )
 from .layers.base import Layer
 from .layers.elementwise import activation
@@ -42,8 +45,10 @@ class Keep:
 
     def size(self, layer: Layer) -> Dim:
         """Its number of elements in a layer."""
-        repeats = {n: extent for nest in layer.program.nests for n, extent in nest.extents}.get(self.each or "", 1)
-        return layer.program.size(self.name) * repeats
+        size = layer.program.size(self.name)
+        if self.each is None:
+            return size
+        return size * {n: extent for nest in layer.program.nests for n, extent in nest.extents}.get(self.each, 1)
 
 
 Keeps = tuple[Keep, ...]
@@ -85,8 +90,11 @@ PYTORCH: dict[str, Keeps] = {
     "RotaryEmbedding": _plain("cos", "sin"),
     "Add": (),
     "Multiply": _plain("first", "second"),
-    "Concatenate": (),
-    "Flatten": (),
+    **dict.fromkeys(("Subtract", "Mean", "Sum", "Concatenate", "Copy"), ()),
+    "Divide": _plain("first", "second"),
+    "MatrixProduct": _plain("first", "second"),
+    "GroupNorm": _plain("inp", "mean", "inv", "weight"),
+    **dict.fromkeys(("Flatten", "View", "Input", "Constant", "Parameter"), ()),
     "ScaledDotProductAttention": _ATTENTION,
     "MultiHeadAttention": (
         *_plain("inp", "weight_query", "weight_key", "weight_value", "weight_out", "context"),
@@ -134,9 +142,15 @@ def measured(framework: str) -> dict[str, Keeps]:
 def keeps(framework: str, layer: Layer, in_place: bool, needs: tuple[bool, ...]) -> Keeps:
     """What a framework keeps for a layer; `needs` says for each input whether its gradient is wanted.
 
+    A function without a kind of its own keeps what its adjoint line reads, an unknown operation nothing that is known.
     Raises `UnknownNameError` for a kind that was not measured.
     """
     table = measured(framework)
+    layer = layer.layer if isinstance(layer, Viewed) else layer
+    if isinstance(layer, Unknown):
+        return ()
+    if isinstance(layer, Pointwise):
+        return _plain(*layer.saved) if any(needs) else ()
     if layer.kind not in table:
         raise unknown(f"layer measured in {framework}", layer.kind, table)
     found, drop = table[layer.kind], set[str]()
@@ -159,6 +173,7 @@ def keeps(framework: str, layer: Layer, in_place: bool, needs: tuple[bool, ...])
 
 def moments(layer: Layer) -> tuple[Keeps, ...]:
     """What PyTorch holds at a layer's fullest moments in inference beside the layer's inputs."""
+    layer = layer.layer if isinstance(layer, Viewed) else layer
     if not isinstance(layer, ScaledDotProductAttention | MultiHeadAttention):
         found = MOMENTS.get(layer.kind, (_OUTPUT,))
         return tuple(tuple(keep for keep in moment if keep.name in layer.program.tensors) for moment in found)

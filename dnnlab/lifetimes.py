@@ -15,7 +15,9 @@ from .networks import INPUT, Network, Node
 from .notation import Dim, largest, product
 from .quantities import bytes_of
 
-VIEWS = ("Flatten",)
+#: Tensors that no layer made, and what they count as.
+ORIGINS = {"Input": "input", "Constant": "state", "Parameter": "parameter"}
+VIEWS = ("Flatten", "View", *ORIGINS)
 
 
 class SavedBytes(int):
@@ -130,6 +132,8 @@ def saved_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pyto
         amount = size * (width if keep.element_bytes is None else keep.element_bytes)
         own = role if role in ("parameter", "state") else "activation"
         part = "input" if where == ("", INPUT) else GIVEN.get(keep.name, own)
+        if where[0] == "" and where[1] != INPUT:
+            part = ORIGINS.get(net[where[1]].kind, part)
         parts[part] += amount
         if part == "activation":
             by_layer[node.name] = by_layer.get(node.name, 0) + amount
@@ -151,7 +155,7 @@ def storage(net: Network, node: Node, keep: Keep, role: str) -> tuple[str, ...]:
 
 def source(net: Network, edge: str) -> str:
     """The edge whose storage a tensor uses: views hand on their input's."""
-    while edge != INPUT and net[edge].kind in VIEWS:
+    while edge != INPUT and net[edge].kind in VIEWS and net[edge].inputs:
         edge = net[edge].inputs[0]
     return edge
 
@@ -183,7 +187,7 @@ def peak_activations(net: Network) -> Dim:
         if node.kind in VIEWS:
             continue
         edge = source(net, node.inputs[0])
-        if overwrites(node.layer.program) and lives[edge].dies == place:
+        if overwrites(node.layer.program) and edge in lives and lives[edge].dies == place:
             alive[node.name] = alive.pop(edge)
         else:
             alive[node.name] = node.activations
@@ -211,20 +215,24 @@ def peak_bytes(net: Network, dtype: str = "fp32", framework: str | None = "pytor
     size: dict[str, Dim] = {}
     for place, node in enumerate(net.layers):
         same = node.in_place or node.kind in (*VIEWS, "Dropout")
-        home[node.name] = home[node.inputs[0]] if same else node.name
+        home[node.name] = home[node.inputs[0]] if same and node.inputs else node.name
         if not same:
             size[node.name] = node.activations * width
         for edge in (node.name, *node.inputs):
             until[home[edge]] = max(until.get(home[edge], 0), place)
     for edge, place in held(net).items():
         until[home[edge]] = max(until[home[edge]], place)
-    order = {node.name: place for place, node in enumerate(net.layers)}
+    last: dict[int, list[Dim]] = {}  # sizes by the place of the layer that needs them last
     peak: Dim = 0
+    alive: Dim = 0
     for place, node in enumerate(net.layers):
-        alive = sum(size[name] for name in size if order[name] < place <= until[name])
-        for moment in moments(node.layer) if node.name in size else ():
-            own = sum(keep.size(node.layer) * (keep.element_bytes or width) for keep in moment)
-            peak = largest(peak, alive + own)
+        if node.name in size:
+            for moment in moments(node.layer):
+                own = sum(keep.size(node.layer) * (keep.element_bytes or width) for keep in moment)
+                peak = largest(peak, alive + own)
+            last.setdefault(until[node.name], []).append(size[node.name])
+            alive += size[node.name]
+        alive -= sum(last.get(place, ()))
     return peak
 
 

@@ -119,13 +119,17 @@ class Program:
 
     def shape(self, tensor: str) -> tuple[Dim, ...]:
         """Shape of a tensor: as declared, or as far as any line reaches."""
-        declared = dict(self.shapes).get(tensor)
-        if declared is not None:
-            return declared
-        for nest in self.nests:
-            if tensor in nest.references:
-                return nest.shape(tensor)
-        raise ReadError(f"no tensor {tensor!r}; there are {', '.join(self.tensors)}")
+        if tensor not in self._shapes:
+            nest = next((nest for nest in self.nests if tensor in nest.references), None)
+            if nest is None:
+                raise ReadError(f"no tensor {tensor!r}; there are {', '.join(self.tensors)}")
+            self._shapes[tensor] = nest.shape(tensor)
+        return self._shapes[tensor]
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[Dim, ...]]:
+        """Shapes by tensor: those declared, and those derived so far; sums over networks ask again and again."""
+        return dict(self.shapes)
 
     def size(self, tensor: str) -> Dim:
         """Number of elements of a tensor."""

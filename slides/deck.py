@@ -22,6 +22,7 @@ __all__ = ["Slide", "SlidesError", "build", "deck", "slides"]
 HERE = Path(__file__).resolve().parent
 LINES = 17  # of text on a slide, before the rest goes to the next one
 SQUEEZED = 24  # lines that a slide holds at a smaller, still readable scale
+FEW, LAST = 4, 20  # lines of last words that would look lost alone; lines of a slide that takes them in
 PAGES = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
@@ -143,11 +144,12 @@ def sections(source: str) -> Iterator[tuple[str, str]]:
 def packed(parts: list[Part]) -> Iterator[tuple[Part, ...]]:
     """Parts on as few slides as they go: a slide is full when the next part, with the code that it leads on to,
     would not fit, and when a prediction was asked for. Words are parted from their code only where the two
-    together would be too small to read."""
+    together would be too small to read, and a few last words from what they are about hardly ever."""
     pack: list[Part] = []
     for n, part in enumerate(parts, 1):
         wanted = part.lines + (parts[n].lines if part.leads and n < len(parts) else 0)
-        room = SQUEEZED if pack and pack[-1].leads else LINES
+        last = LAST if n == len(parts) and part.lines <= FEW else LINES
+        room = SQUEEZED if pack and pack[-1].leads else last
         if pack and sum(before.lines for before in pack) + wanted > room:
             yield tuple(pack)
             pack = []

@@ -30,8 +30,10 @@ TAGS = {
 ATTRIBUTES = {"alt", "aria-label", "colspan", "height", "role", "rowspan", "scope", "tabindex", "title", "width"}
 STYLES = ["font-variant-numeric", "height", "max-width", "overflow-x", "text-align", "white-space"]
 WIDTH = 88  # characters of prose on a line
+CODE = 0.8  # the height of a line of code, in lines of prose
 PICTURE = 5  # lines of its slide that a picture asks for: it stands beside the words
 TABLE = 13  # lines of a table, before its rows go on on the next slide
+FULL = 18  # lines of a code cell, before its next output goes to the next slide
 ROW = re.compile("<tr>.*?</tr>", re.DOTALL)
 TAG = re.compile("<[^>]+>")
 MATHML = "http://www.w3.org/1998/Math/MathML"
@@ -141,7 +143,7 @@ def code(source: str, outputs: Iterable[Any]) -> list[Part]:
     """A code cell with its stored outputs; a figure among them stands beside the rest, a long table is several."""
     shown = highlight(source, PythonLexer(), HtmlFormatter(nowrap=True)).rstrip("\n")
     first = Part(
-        f'<pre class="code"><code>{shown}</code></pre>' if source.strip() else "", "", height(source, 90) + 0.5
+        f'<pre class="code"><code>{shown}</code></pre>' if source.strip() else "", "", CODE * height(source, 90) + 0.5
     )
     parts = [first]
     for html in merged(outputs):
@@ -151,6 +153,8 @@ def code(source: str, outputs: Iterable[Any]) -> list[Part]:
                 parts.append(Part(piece, lines=tall(piece)))
             elif "<img" in piece:
                 parts[-1] = replace(last, picture=f"{last.picture}\n{piece}", lines=last.lines + PICTURE)
+            elif piece and last.lines + tall(piece) > FULL:
+                parts.append(Part(piece, lines=tall(piece)))
             elif piece:
                 parts[-1] = replace(last, words=f"{last.words}\n{piece}", lines=last.lines + tall(piece))
     asks = re.search(r"^predict\(", source, re.MULTILINE)
@@ -161,18 +165,19 @@ def tall(html: str) -> float:
     """About how many lines an output takes."""
     rows = ROW.findall(html)
     if not rows:
-        return height(unescape(TAG.sub("", html)), 90) + 0.5
+        return CODE * height(unescape(TAG.sub("", html)), 90) + 0.5
+    note = height(unescape(TAG.sub("", html.partition("</table>")[2])))
     # The longest cell of a row takes more than its share of the width; a row has a rule and a gap.
-    return 1 + sum(max(1, len(TAG.sub("", row)) / 65) + 0.3 for row in rows) * 0.86
+    return 1 + sum(max(1, len(TAG.sub("", row)) / 65) + 0.3 for row in rows) * 0.86 + note
 
 
 def table_pieces(html: str) -> list[str]:
     """A table too long for a slide as several, each with its title and heads; any other output as it is."""
     body = re.search("<tbody>(.*)</tbody>", html, re.DOTALL)
-    number = round(tall(html) / TABLE)
+    total, far = tall(body[1]) if body else 0.0, 0.0
+    number = round(total / TABLE)
     if body is None or number < 2:
         return [html]
-    total, far = tall(body[1]), 0.0
     shares = [""] * number
     for row in ROW.findall(body[1]):
         shares[min(int(far / total * number), number - 1)] += row

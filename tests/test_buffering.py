@@ -205,7 +205,7 @@ def test_a_schedule_by_pencil() -> None:
     assert schedule.bottleneck == "load" and schedule.makespan == 19 and schedule.serial == 28
     assert repr(schedule) == "Schedule(4 tiles, load → 2 buffers → compute → 1 buffer → store, makespan 19 s)"
     assert schedule.sentence() == (
-        "load is the bottleneck: it works 53% of the 19 s. The longest wait inside: compute, 6 s for an output buffer. "
+        "Load is the bottleneck: it works 53% of the 19 s. The longest wait inside: compute, 6 s for an output buffer. "
         "One step after the other would take 28 s, 1.47 times as long."
     )
     assert schedule.table().records()[1] == {

@@ -219,6 +219,32 @@ def test_the_table_has_a_row_for_each_question(state: State) -> None:
 # --- the panel and its picture
 
 
+@pytest.mark.parametrize(("layer", "size"), [("layer2.0.conv2", 8), ("layer4.0.conv2", 2), ("conv1", 4)])
+def test_every_step_of_the_place_moves_the_tile(panel: Panel, layer: str, size: int) -> None:
+    panel.set(network="resnet18", layer=layer, tile=size, place=0)
+    slider, box = panel.widgets["place"]
+    rows = panel.reading.maps[-1].size[0]  # type: ignore[attr-defined]
+    assert slider.max == min(100, rows - size)
+    starts = []
+    for stop in range(slider.max + 1):
+        slider.set_state({"value": stop})
+        assert slider.value == stop
+        starts.append(panel.reading.maps[-1].part[0][0])  # type: ignore[attr-defined]
+    assert starts == sorted(set(starts)) and (starts[0], starts[-1]) == (0, rows - size)
+    if rows - size <= 100:
+        assert starts == list(range(rows - size + 1))
+    box.set_state({"value": 0})
+    box.set_state({"value": box.step})
+    assert panel.reading.maps[-1].part[0][0] > 0  # type: ignore[attr-defined]
+
+
+def test_a_tile_as_large_as_the_output_has_no_other_place(panel: Panel) -> None:
+    panel.set(network="resnet18", layer="layer4.0.conv2", tile=7)
+    assert all(widget.disabled for widget in panel.widgets["place"])
+    panel.set(tile=4)
+    assert not any(widget.disabled for widget in panel.widgets["place"])
+
+
 def test_only_what_changed_is_drawn(panel: Panel) -> None:
     canvas = panel._picture.canvas
     before = canvas.draws[:]
@@ -250,7 +276,7 @@ def test_the_parts_stand_where_the_numbers_say(state: State) -> None:
             assert part.height / box.height == pytest.approx((stop - start) / one.size[0])
         assert slot.needed.get_text() == ("all" if one.whole else one.needed)
         assert slot.extent.get_text() == f"of {one.extent}"
-        assert slot.name.get_text().replace("\n", "").removeprefix("…") in one.name
+        assert "".join(line.get_text() for line in slot.name).removeprefix("…") in one.name
     xs, ys = drawing._cones.get_data()
     assert len(xs) == len(ys) == 6 * (len(reading.maps) - 1)
     assert [link.get_text() for link in drawing._links][: len(reading.links)] == list(reading.links)

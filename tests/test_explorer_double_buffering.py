@@ -98,7 +98,8 @@ def test_the_sentence_says_time_bottleneck_and_gain(state: State) -> None:
             "Compute is the bottleneck, busy 91% of the time; load waits 6 µs for a free buffer.",
         ),
         (State(4, 3, 0, 8, 2, 0), "Load is the bottleneck, busy 91% of the time; compute waits 7 µs for load."),
-        (State(1, 1, 9, 9, 2, 0), "compute waits 56 µs for an output buffer."),
+        (State(1, 1, 9, 9, 2, 0), "compute waits 56 µs for an output buffer;"),
+        (State(4, 4, 0, 8, 2, 50), " for a free buffer; compute waits "),
         (
             State(5, 5, 5, 4, 2, 0),
             "Load, compute and store are equally busy, 67% of the time. A third buffer on either",

@@ -16,7 +16,7 @@ from dnnlab import device, on
 from dnnlab.costs import cost_facts
 from dnnlab.errors import DnnlabError, ExtentError, ReadError, ShapeError, UnknownNameError
 from dnnlab.explorers import Panel, layer_costs
-from dnnlab.explorers.layer_costs import EXAMPLES, LARGEST, State, model, settle, uses
+from dnnlab.explorers.layer_costs_model import EXAMPLES, LARGEST, State, model, settle, uses
 from dnnlab.explorers.lines import LAYERS, OWN, costs_of, text_of
 from dnnlab.figures import Bar, Canvas, CostDrawing
 from dnnlab.interpreter import interpret
@@ -204,6 +204,18 @@ def test_a_wrong_line_says_why_and_leaves_the_panel_as_it_was(line: str, words: 
     panel.close()
 
 
+def test_what_is_announced_of_a_size_is_what_it_takes(panel: Panel) -> None:
+    panel.set(layer=OWN, line="out[n,k,y,x] += weight[k,c,i,j] * inp[n,c,y+i-pad,x+j-pad]")
+    slider, box = panel.widgets["sizes"]
+    for index, low in (("pad", 0), ("k", 1), ("pad", 0), ("n", 1)):
+        panel.set(index=index)
+        assert (box.description, box.min) == (f"Size, {low} to {LARGEST}", low)
+        for widget, least in ((slider, slider.min), (box, box.min)):
+            widget.set_state({"value": least})
+            assert panel.state.size == low == box.value
+        assert panel.error.value == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
@@ -251,13 +263,13 @@ def test_used_once_is_not_hatched_and_large_counts_have_room() -> None:
     drawing = CostDrawing(Canvas(480, 300).axes(0.02, 0.1, 0.95, 0.8))
     drawing.update([Bar("operations", 0.0), Bar("a", 5.0, 1.0), Bar("b", 8.0, 0.25)])
     assert not any(artist.get_visible() for artist in drawing._uses)
-    before = drawing.frame
+    before = drawing.layers[0].look
     drawing.update([Bar("operations", 1e20)])
-    assert drawing.axes.get_xlim()[1] >= 1e20 and drawing.frame != before
+    assert drawing.axes.get_xlim()[1] >= 1e20 and drawing.layers[0].look != before
     assert Bar("a", 36864, 3136).words == "36.9 k × 3,136" and Bar("b", 8.0, 0.25).words == "8 × 0.25"
 
 
-def test_formulas_stand_below_the_picture_and_change_with_the_line_alone(panel: Panel) -> None:
+def test_formulas_change_with_the_line_alone(panel: Panel) -> None:
     before = panel.formula.value
     assert r"k \cdot 2 \cdot rs \cdot wh \cdot c" in before and text_of("Conv2d") in before
     panel.set(sizes=panel.state.resized(k=8))

@@ -28,6 +28,7 @@ from dnnlab.errors import DnnlabError, ExtentError, UnknownNameError
 from dnnlab.explorers import Amount, Choice, Explorer, Line, Marks, Number, Panel, Switch, roofline
 from dnnlab.explorers.roofline import NETWORKS, Drawing, State, model, settle
 from dnnlab.figures import Canvas, Layer, RooflineDrawing
+from dnnlab.figures.scales import Scale
 from dnnlab.quantities import DTYPES, bytes_of
 from dnnlab.tables import Table
 
@@ -55,10 +56,10 @@ def test_only_what_changed_is_drawn(panel: Panel) -> None:
     before = canvas.draws[:]
     for widget, message in [*list(moves(panel, "layer"))[:5], *moves(panel, "batch")]:
         widget.set_state(message)
-    assert canvas.draws[:2] == before[:2]  # neither axes nor roofs: they are those of the device
-    assert canvas.draws[2] > before[2]
+    assert canvas.draws[:3] == before[:3]  # neither axes nor roofs: they are those of the device
+    assert canvas.draws[3] > before[3]
     panel.set(device="h100-sxm")
-    assert canvas.draws[:2] == [before[0], before[1] + 1]
+    assert canvas.draws[:3] == [*before[:2], before[2] + 1]
 
 
 # --- what it says
@@ -414,6 +415,30 @@ def test_labels_stay_inside_the_picture(machine: str) -> None:
                 box = text.get_window_extent()
                 assert box.x0 >= 0 and box.y0 >= 0, text.get_text()
                 assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text.get_text()
+
+
+def test_the_name_of_a_layer_does_not_hide_the_words_along_the_slope() -> None:
+    state = settle(State("bert_base", "h100-sxm", "fp16", 1, "encoder.0.intermediate"))
+    drawing = Drawing()
+    drawing.png(model(state))
+    name, words = (drawing._drawing._label, drawing._drawing._slope_label)
+    assert not name.get_window_extent().overlaps(words.get_window_extent())
+
+
+def test_a_scale_has_a_number_at_each_place_inside_its_axes() -> None:
+    canvas = Canvas(300, 200)
+    axes = canvas.axes(0.2, 0.2, 0.7, 0.7)
+    scales = Scale(axes, "x", "time", 20, "{:g}".format), Scale(axes, "y", "memory", 30, "{:g}".format)
+    for count in (4, 2, 7):
+        for scale in scales:
+            scale.put(0, 10, range(count))
+        canvas.png(Layer(None, tuple(one for scale in scales for one in scale.artists)))
+        for axis, scale in enumerate(scales):
+            shown = [text for text in scale.numbers if text.get_visible()]
+            assert [text.get_text() for text in shown] == [f"{place}" for place in range(count)]
+            middles = [(text.get_window_extent().min + text.get_window_extent().max)[axis] / 2 for text in shown]
+            wanted = [axes.transData.transform((place, place))[axis] for place in range(count)]
+            assert middles == pytest.approx(wanted, abs=2)
 
 
 def test_a_layer_without_arithmetic_has_no_ring() -> None:

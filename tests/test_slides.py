@@ -114,6 +114,21 @@ def test_a_long_table_goes_on_with_its_heads_and_ends_with_its_note() -> None:
     Page(deck(lecture))
 
 
+def test_a_few_last_words_stay_with_what_they_are_about() -> None:
+    cell = new_code_cell("\n".join("abcdefghijklmnopqrst"))
+    assert len(shown(new_markdown_cell("## Short"), cell, new_markdown_cell("so it is\n\nindeed"))) == 1
+    assert len(shown(new_markdown_cell("## Long"), cell, new_markdown_cell("word\n\n" * 5))) == 2
+    assert len(shown(new_markdown_cell("## On"), cell, new_markdown_cell("so it is"), new_code_cell("x"))) == 2
+
+
+def test_outputs_too_tall_together_go_on_the_next_slide() -> None:
+    rows = "".join(f"<tr><th>row {n}</th></tr>" for n in range(9))
+    tables = [result(html=f"<table><tbody>{rows}</tbody></table><p>note {n}</p>") for n in range(2)]
+    assert len(shown(new_code_cell("x", outputs=tables[:1]))) == 1
+    first, second = shown(new_code_cell("x", outputs=tables))
+    assert "note0" in text(first) and "note1" not in text(first) and "note1" in text(second)
+
+
 # -- what they show --------------------------------------------------------------------------------------
 
 

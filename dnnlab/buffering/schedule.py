@@ -152,13 +152,13 @@ class Schedule:
 
         >>> from dnnlab.buffering import pipeline
         >>> print(pipeline([2, 2, 2], [3, 3, 3]).sentence())
-        compute is the bottleneck: it works 82% of the 11 s. The longest wait inside: load, 1 s for a free buffer. \
+        Compute is the bottleneck: it works 82% of the 11 s. The longest wait inside: load, 1 s for a free buffer. \
 One step after the other would take 15 s, 1.36 times as long.
         """
         if not self.makespan:
             return "Nothing takes any time."
         name = self.bottleneck
-        text = f"{name} is the bottleneck: it works {self.utilisation[name]:.0%} of the {show(self.makespan, 's')}."
+        text = f"{name[0].upper()}{name[1:]} is the bottleneck: it works {self.utilisation[name]:.0%} of the {show(self.makespan, 's')}."
         inside = [
             (time, engine, reason)
             for engine, totals in self.stalled.items()
@@ -168,9 +168,8 @@ One step after the other would take 15 s, 1.36 times as long.
         if inside:
             time, engine, reason = max(inside, key=lambda item: item[0])
             text += f" The longest wait inside: {engine}, {show(time, 's')} for {_words(reason)}."
-        return text + (
-            f" One step after the other would take {show(self.serial, 's')}, {self.speedup:.3g} times as long."
-        )
+        longer = f"{self.speedup:.3g} times as long" if self.serial > self.makespan else "no longer"
+        return f"{text} One step after the other would take {show(self.serial, 's')}, {longer}."
 
     def table(self) -> Table:
         """A row for each engine: its work, and what it waits for."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+from .amounts import Amount, Number
 from .bound_types import bound_types
 from .checkpointing import checkpointing
 from .computational_view import computational_view
-from .controls import Amount, Choice, Line, Marks, Number, Switch
+from .controls import Choice, Line, Marks, Switch
 from .double_buffering import double_buffering
 from .layer_costs import layer_costs
 from .one_epoch import one_epoch

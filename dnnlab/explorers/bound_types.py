@@ -27,7 +27,8 @@ from ..notation import plain
 from ..quantities import bytes_of, show
 from ..tables import Column, Table
 from ..tiling import LayerTiling, best_tiling
-from .controls import Amount, Choice, Number
+from .amounts import Amount, Number
+from .controls import Choice
 from .panel import Explorer, Panel
 
 #: Layers of the explorer: one sample of layers in networks of the zoo, without biases and dropout.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import ceil
+from typing import Any
 
 from ..figures import Canvas, DependencyDrawing, FeatureMap
 from ..figures.dependencies import SLOTS
@@ -16,7 +18,7 @@ from ..program import Region
 from ..quantities import bytes_of, show
 from ..receptive import dependencies, keeps_apart, reach, required, volume
 from ..tables import Table
-from .controls import Number
+from .amounts import Handle, Number
 from .menus import BATCH, DEVICE, LAYER, NETWORK, NETWORKS, batched, kinds, nearest_dtype, refuse, sample
 from .panel import Explorer, Panel
 
@@ -59,6 +61,39 @@ class Reading:
     alt: str
 
 
+@dataclass(frozen=True)
+class Place(Number):
+    """A `Number` of per cent. Its slider goes from row to row, and the arrows of its box by as many per cent as move
+    the tile; where the tile is all of the output there is nothing to move."""
+
+    def handles(self, state: Any) -> tuple[Handle, ...]:
+        """Its widgets, made for a state."""
+        slider, box = (one.widget for one in super().handles(state))
+
+        def slide(now: State) -> None:
+            stops = _stops(now)
+            with slider.hold_sync():
+                slider.disabled, slider.max = not stops, max(stops, 1)
+                slider.value = round(stops * now.place / 100)
+
+        def type_in(now: State) -> None:
+            stops = _stops(now)
+            with box.hold_sync():
+                box.disabled, box.step = not stops, ceil(100 / max(stops, 1))
+                box.value = now.place
+
+        def read(now: State, stop: int) -> int:
+            return round(100 * stop / max(_stops(now), 1)) if _stops(now) else now.place
+
+        return Handle(slider, read, slide), Handle(box, lambda now, value: value, type_in)
+
+
+def _stops(state: State) -> int:
+    """Into how many steps the way of the tile is cut: by rows, or by per cent where there are more rows."""
+    shape = sample(state.network)[state.layer].output_shape
+    return min(100, max(shape[axis] - state.tile for axis, _ in AXES[len(shape)]))
+
+
 def computational_view(
     network: str = "resnet18",
     device: str = "h100-sxm",
@@ -90,7 +125,7 @@ columns 0–15 of the network's input
             BATCH,
             LAYER,
             Number("tile", "Tile", 1, LARGEST_TILE, doubling=True),
-            Number("place", "Place, %", 0, 100),
+            Place("place", "Place, %", 0, 100),
         ),
         settle,
         model,

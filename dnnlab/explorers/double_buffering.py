@@ -11,7 +11,7 @@ from ..figures.lanes import LanesDrawing
 from ..figures.schedules import Still, in_turns, lanes_of
 from ..quantities import show
 from ..tables import Table
-from .controls import Number
+from .amounts import Number
 from .panel import Explorer, Panel
 
 #: The longest time of a tile in µs, the most tiles and buffers, the widest spread in per cent.
@@ -80,12 +80,12 @@ of the time; load waits 1 µs for a free buffer. A third buffer would gain nothi
         "double_buffering",
         State(load, compute, store, tiles, buffers, spread),
         (
-            Number("load", "Load", 1, LONGEST),
-            Number("compute", "Compute", 1, LONGEST),
-            Number("store", "Store", 0, LONGEST),
+            Number("load", "Load, µs", 1, LONGEST),
+            Number("compute", "Compute, µs", 1, LONGEST),
+            Number("store", "Store, µs", 0, LONGEST),
             Number("tiles", "Tiles", 1, MOST_TILES),
             Number("buffers", "Buffers", 1, MOST_BUFFERS),
-            Number("spread", "Spread", 0, WIDEST),
+            Number("spread", "Spread, %", 0, WIDEST),
         ),
         lambda state: state,
         model,
@@ -129,22 +129,19 @@ def _whole(chosen: Schedule) -> str:
 
 
 def _pace(chosen: Schedule) -> str:
-    """Who sets the pace, and who waits longest for something other than its first tile."""
+    """Who sets the pace, and how long each engine waits, at most, for something other than its first tile."""
     work = chosen.busy[chosen.bottleneck]
     busiest = ", ".join(name for name in chosen.engines if chosen.busy[name] == work)
     busiest = " and ".join(busiest.rsplit(", ", 1))
     role = "are equally busy," if " and " in busiest else "is the bottleneck, busy"
     text = f"{busiest.capitalize()} {role} {chosen.utilisation[chosen.bottleneck]:.0%} of the time"
-    waits = [
-        (time, name, reason)
-        for name, reasons in chosen.stalled.items()
-        for reason, time in reasons.items()
-        if reason not in ("fill", "drain")
-    ]
-    if not waits:
-        return f"{text}."
-    time, name, reason = max(waits, key=lambda wait: wait[0])
-    return f"{text}; {name} waits {show(time, 's')} for {_WAITED.get(reason, reason)}."
+    waits = []
+    for name, reasons in chosen.stalled.items():
+        inside = [(time, reason) for reason, time in reasons.items() if reason not in ("fill", "drain")]
+        if inside:
+            time, reason = max(inside)
+            waits.append((time, f"{name} waits {show(time, 's')} for {_WAITED.get(reason, reason)}"))
+    return f"{'; '.join([text, *(words for _, words in sorted(waits, reverse=True))])}."
 
 
 def _gain(chosen: Schedule, more: Schedule) -> str:

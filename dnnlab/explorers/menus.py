@@ -9,7 +9,8 @@ from ..errors import unknown
 from ..hardware import device, devices
 from ..networks import Network
 from ..quantities import bytes_of
-from .controls import Choice, Number
+from .amounts import Number
+from .controls import Choice
 
 #: Networks by the name the zoo knows, with what is not said by that name.
 NETWORKS = {

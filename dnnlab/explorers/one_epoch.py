@@ -20,7 +20,8 @@ from ..notation import plain
 from ..notes import notes
 from ..quantities import show
 from ..tables import Column, Table
-from .controls import Amount, Choice, Number
+from .amounts import Amount, Number
+from .controls import Choice
 from .menus import DEVICE, DTYPE, NETWORKS, nearest_dtype
 from .panel import Explorer, Panel
 

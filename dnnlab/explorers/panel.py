@@ -22,7 +22,8 @@ from traitlets import Unicode
 from ..errors import DnnlabError, unknown
 from ..figures import Canvas
 from ..tables import Table
-from .controls import Choice, Control, Handle, row
+from .amounts import Handle
+from .controls import Choice, Control, align, row
 
 # An exception that Jupyter's callbacks swallow would let a test pass: with this set, errors are raised.
 STRICT = "DNNLAB_STRICT"
@@ -32,7 +33,7 @@ _PROSE = "line-height:1.4;margin:0.2em 0"
 class Reading(Protocol):
     """What the model says of a state: the verdict, the same as a table, and the picture in words.
 
-    It may have a `formula` too, HTML with LaTeX between dollars, which stands below the picture.
+    It may have a `formula` too, HTML with LaTeX between dollars, which stands below the sentence.
     """
 
     @property
@@ -106,6 +107,7 @@ class Panel:
             _open[explorer.name].close()
         _open[explorer.name] = self
         self._handles = {control.field: control.handles(self.state) for control in explorer.controls}
+        align(explorer.controls, list(self._handles.values()))
         self.widgets = {field: tuple(h.widget for h in handles) for field, handles in self._handles.items()}
         canvas = self._picture.canvas
         # As attributes, width and height tell the browser the shape before the picture has loaded: no jumps.
@@ -208,13 +210,13 @@ class Panel:
         layout = widgets.Layout
         rows = [row(control, self._handles[control.field]) for control in self.explorer.controls]
         controls = widgets.Box(rows, layout=layout(flex_flow="row wrap", width="100%"))
-        left = widgets.VBox([controls, self.error, self.sentence], layout=layout(flex="1 1 290px", min_width="0"))
+        words = [self.error, self.sentence] if self.formula is None else [self.error, self.sentence, self.formula]
+        left = widgets.VBox([controls, *words], layout=layout(flex="1 1 290px", min_width="0"))
         right = widgets.Box([self.image], layout=layout(flex="0 1 auto", min_width="0"))
         top = widgets.Box([left, right], layout=layout(flex_flow="row wrap", align_items="flex-start"))
         note = widgets.HTMLMath(f'<p style="{_PROSE}">{self.explorer.note}</p>')
         below = widgets.Accordion([widgets.VBox([note, self.table])], titles=("The numbers as a table",))
-        middle = [] if self.formula is None else [self.formula]
-        return widgets.VBox([top, *middle, below], layout=layout(width="100%"))
+        return widgets.VBox([top, below], layout=layout(width="100%"))
 
     def close(self) -> None:
         """Take the panel off the page and free its widgets."""
@@ -237,7 +239,7 @@ class Panel:
             "image/png": png,
             # Exported pages prefer this one, the only one in which they keep an alternative text.
             "text/html": (
-                f'<figure><img src="data:image/png;base64,{png}" alt="{escape(self.reading.alt)}" '
+                f'<figure style="margin:0"><img src="data:image/png;base64,{png}" alt="{escape(self.reading.alt)}" '
                 f'width="{canvas.width}" height="{canvas.height}" style="max-width:100%;height:auto">'
                 f"<figcaption>{escape(self.reading.sentence)}</figcaption></figure>"
             ),

@@ -153,7 +153,7 @@ class Drawing:
     def png(self, reading: Reading) -> bytes:
         """The picture of a reading."""
         self._drawing.update(reading.data, reading.layer)
-        return self.canvas.png(*self._drawing.layers, frame=self._drawing.frame)
+        return self.canvas.png(*self._drawing.layers)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from ..memory.spilling import WAYS, Spill
 from ..networks import Network
 from ..quantities import bytes_of, show
 from ..tables import Column, Table
-from .controls import Choice, Number
+from .amounts import Number
+from .controls import Choice
 from .panel import Explorer, Panel
 
 
@@ -62,11 +63,12 @@ NOTE = (
     "In training the bar is the fullest moment of a step, which may come before every gradient is there. "
     "What does not fit is taken from the weights: that share lies outside. <i>Read where stored</i>: another processor "
     r"works on them there; $W\,[(1-f)/BW_\mathrm{fast} + f/BW_\mathrm{slow}]$ is the reading alone, the least it can "
-    "take. <i>Streamed</i>: they come in over the link (or as slowly as the memory outside gives them), layer by "
-    "layer, during the work on the layer before, or with a wait for each. Seconds are of one forward pass, at best: "
-    "every tensor crosses once, and reading the cache of a decoder is left out."
+    "take, shown where a pass is little else. <i>Streamed</i>: they come in over the link (or as slowly as the memory "
+    "outside gives them), layer by layer, during the work on the layer before, or with a wait for each. Seconds are of "
+    "one forward pass, at best: every tensor crosses once, and reading the cache of a decoder is left out."
 )
 _STEPS = 50
+_LITTLE_MORE = 1.5
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,9 @@ def model(state: State) -> Reading:
     link = min(slow, machine.require("link"))
     spill = _spills(state.network, state.work).at(state.batch, machine, state.dtype, slow, link)
     share = float(outside(held, capacity))
-    # Nothing is computed on a disk.
-    ways = [way for way in WAYS if not (disk and way == "stored")]
+    # Nothing is computed on a disk; and where a pass is more than its reading, that alone would tell too little.
+    read = not disk and spill.time(0, "streamed") <= _LITTLE_MORE * spill.time(0, "stored")
+    ways = [way for way in WAYS if read or way != "stored"]
     scene = _scene(held, capacity, spill, share, ways)
     where = f"{NETWORKS[state.network].label}, batch {state.batch}, {state.work}, {state.dtype}"
     return Reading(
@@ -181,13 +184,16 @@ def _cost(fit: Fit, spill: Spill, share: float, ways: list[str], work: str) -> s
     if share > 1:
         rest = level.needed - level.capacity - fit.footprint["parameters"]
         return f"Even with all its weights outside, {show(rest, 'B')} are missing."
-    costs = {way: f"{max(1.0, float(spill.slowdown(share, way))):.3g}" for way in ways}
-    words = f"{costs['streamed']}× as long if they are streamed in during the work, {costs['serial']}× with a wait "
-    words += "for each layer"
+    costs = {way: _times(float(spill.slowdown(share, way))) for way in ways}
+    words = f"{costs['streamed']} if they are streamed in during the work, {costs['serial']} with a wait for each layer"
     if "stored" in costs:
-        words += f"; reading the weights where they are stored takes {costs['stored']}× as long"
+        words += f"; reading the weights where they are stored takes {costs['stored']}"
     one = "A forward pass" if work == "training" else "A pass"
     return f"It fits with {percent(share)} of its weights outside. {one} then takes {words}."
+
+
+def _times(slowdown: float) -> str:
+    return "no longer" if f"{slowdown:.3g}" == "1" or slowdown < 1 else f"{slowdown:.3g}× as long"
 
 
 def _scene(held: Footprint, capacity: float, spill: Spill, share: float, ways: list[str]) -> Scene:

@@ -86,13 +86,9 @@ class Canvas:
         """Axes at a fixed place, in shares of the figure: a layout that moved would make the picture jump."""
         return self.figure.add_axes((left, bottom, width, height))
 
-    def png(self, *layers: Layer, frame: Hashable = "") -> bytes:
-        """The figure as a PNG: the frame, and on it the layers from back to front.
-
-        `frame` is the look of all that is in no layer, such as the limits of the axes: another value than
-        last time draws everything anew.
-        """
-        looks = [frame, *(layer.look for layer in layers)]
+    def png(self, *layers: Layer) -> bytes:
+        """The figure as a PNG: the frame, and on it the layers from back to front."""
+        looks = ["frame", *(layer.look for layer in layers)]
         same = 0
         while same < len(self._kept) and self._kept[same][0] == looks[same]:
             same += 1
@@ -112,8 +108,8 @@ class Canvas:
         return self._encoded()
 
     def _put(self, artist: Artist) -> None:
-        """Draw an artist of a layer; plain words as a stamp."""
-        if not isinstance(artist, Text) or artist.get_bbox_patch() or getattr(artist, "arrow_patch", None):
+        """Draw an artist of a layer; words as a stamp."""
+        if not isinstance(artist, Text) or getattr(artist, "arrow_patch", None):
             artist.axes.draw_artist(artist)  # type: ignore[union-attr]  # they are on axes
             return
         if not artist.get_visible() or not artist.get_text():
@@ -121,6 +117,9 @@ class Canvas:
         renderer = self._agg.get_renderer()
         if isinstance(artist, Annotation):
             artist.update_positions(renderer)
+        if box := artist.get_bbox_patch():
+            artist.update_bbox_position_size(renderer)
+            box.draw(renderer)
         x, y = map(round, artist.get_transform().transform(artist.get_position()))
         stamp = self._stamp(artist)
         renderer.draw_image(renderer.new_gc(), x + stamp.left, y + stamp.bottom, stamp.pixels)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ..quantities import show
-from .canvas import BLUE, GREY, GRID, INK, ORANGE, PAPER, VERMILION, Layer
+from .canvas import BLUE, GREY, INK, ORANGE, PAPER, VERMILION, Layer
+from .scales import Scale
 
 _LEFT = 0.6  # left of 1, so that a tensor of one number has a bar too
 _DECADES = 12  # the axis has as many, or twice as many: it rarely moves
@@ -50,7 +50,7 @@ class CostDrawing:
     >>> canvas = Canvas(480, 300)
     >>> drawing = CostDrawing(canvas.axes(0.02, 0.1, 0.96, 0.8))
     >>> drawing.update([Bar("operations", 2e6), Bar("weight", 1e4, 100, (False, True))], "n")
-    >>> canvas.png(*drawing.layers, frame=drawing.frame)[:4]
+    >>> canvas.png(*drawing.layers)[:4]
     b'\\x89PNG'
     """
 
@@ -62,11 +62,7 @@ class CostDrawing:
         axes.set_xscale("log")
         axes.set_ylim(self.MOST, 0)
         axes.yaxis.set_visible(False)
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value, "")))
-        axes.tick_params(labelsize=_FONT - 1, color=GREY, labelcolor=INK)
-        axes.grid(True, axis="x", color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
+        self._scale = Scale(axes, "x", "", 0, lambda value: show(value, ""))
         for side, spine in axes.spines.items():
             spine.set_visible(side == "bottom")
             spine.set_color(GREY)
@@ -85,15 +81,12 @@ class CostDrawing:
         self._stretch()
 
     @property
-    def frame(self) -> Hashable:
-        """The look of all that is in no layer: it changes with the end of the axis."""
-        return self._end
-
-    @property
-    def layers(self) -> tuple[Layer, Layer, Layer]:
-        """From back to front: names, which are those of a line; the index; and the bars with their numbers."""
+    def layers(self) -> tuple[Layer, Layer, Layer, Layer]:
+        """From back to front: the axis; names, which are those of a line; the index; and the bars with their
+        numbers."""
         names = tuple(bar.name for bar in self._shown)
         return (
+            Layer(self._end, self._scale.artists),
             Layer(names, tuple(self._names)),
             Layer(self._heading.get_text(), (self._heading,)),
             Layer(self._shown, (*self._bars, *self._uses, *self._words, self._growing)),
@@ -134,8 +127,7 @@ class CostDrawing:
 
     def _stretch(self) -> None:
         step = self._end // 4
-        self.axes.xaxis.set_major_locator(FixedLocator([10.0**n for n in range(0, self._end + 1, step)]))
-        self.axes.set_xlim(_LEFT, 10.0**self._end)
+        self._scale.put(_LEFT, 10.0**self._end, [10.0**n for n in range(0, self._end + 1, step)])
 
     def _legend(self) -> None:
         above: dict[str, Any] = {"transform": self.axes.transAxes, "clip_on": False}

@@ -89,7 +89,7 @@ class DependencyDrawing:
     @property
     def layers(self) -> tuple[Layer, Layer]:
         """From back to front: the maps, which change with the chain, and what the tile needs of them."""
-        still = [artist for slot in self._slots for artist in (slot.box, slot.name, slot.extent)]
+        still = [artist for slot in self._slots for artist in (slot.box, *slot.name, slot.extent)]
         moving = [artist for slot in self._slots for artist in (slot.part, slot.needed)]
         return Layer(self._look, (*still, *self._links)), Layer(None, (*moving, self._cones))
 
@@ -126,20 +126,23 @@ class _Slot:
         for patch in (self.box, self.part):
             axes.add_patch(patch)
         text: dict[str, Any] = {"fontsize": _FONT, "color": INK, "animated": True, "ha": "center", "va": "baseline"}
-        self.name = axes.text(0, _TOP - 23, "", linespacing=1.1, **text)
+        # Two artists for the two lines of a name: a canvas sets one line in a fraction of the time.
+        self.name = tuple(axes.text(0, _TOP - 35 + 12 * line, "", **text) for line in range(2))
         text["fontsize"] = _LARGE
         self.needed = axes.text(0, _TOP + _BOX + 18, "", **text)
         self.extent = axes.text(0, _TOP + _BOX + 34, "", **text)
 
     def place(self, shown: FeatureMap | None, middle: float, last: bool) -> None:
         """Put a map around this middle, or nothing; the last holds the tile."""
-        for artist in (self.box, self.part, self.name, self.needed, self.extent):
+        for artist in (self.box, self.part, *self.name, self.needed, self.extent):
             artist.set_visible(shown is not None)
         if shown is None:
             return
         self.box.set_bounds(middle - shown.width / 2, _TOP, shown.width, _BOX)
         self.part.set(facecolor=BLUE if last else ORANGE, hatch="///" if last else None)
-        self.name.set(text=_wrapped(shown.name), x=middle)
+        lines = ["", *_wrapped(shown.name)][-2:]
+        for text, line in zip(self.name, lines, strict=True):
+            text.set(text=line, x=middle)
         self.needed.set_x(middle)
         self.extent.set(text=f"of {shown.extent}", x=middle)
 
@@ -159,11 +162,11 @@ def _span(part: tuple[int, int], size: int, side: float) -> tuple[float, float]:
     return min(start, side - _LEAST), _LEAST
 
 
-def _wrapped(name: str) -> str:
+def _wrapped(name: str) -> list[str]:
     """A name in at most two lines, broken at its dots; what does not fit is left out at the front."""
     lines = [""]
     for piece in name.replace(".", ".\n").split("\n"):
         if len(lines[-1] + piece) > _LINE and lines[-1]:
             lines.append("")
         lines[-1] += piece
-    return "\n".join(lines if len(lines) < 3 else ["…" + lines[-2], lines[-1]])
+    return lines if len(lines) < 3 else ["…" + lines[-2], lines[-1]]

@@ -138,7 +138,7 @@ class MemoryDrawing:
         for place, (line, tick) in enumerate(zip(self._grid, self._ticks, strict=True)):
             y = _up(10.0 ** (low + place), low, high)
             line.set_ydata([y, y])
-            tick.set(y=y, text=show(10.0 ** (low + place), "s"))
+            tick.set(y=y, text=_decade(low + place))
             for artist in (line, tick):
                 artist.set_visible(low + place <= high)
         share = min(scene.share, 1)
@@ -211,6 +211,11 @@ def _looks() -> Sequence[tuple[str, tuple[str, str]]]:
 
 def _across(share: float) -> float:
     return _LEFT + share * (_RIGHT - _LEFT)
+
+
+def _decade(power: int) -> str:
+    """A power of ten in seconds; 100 s are no round number of minutes."""
+    return f"{10**power:,} s" if power > 1 else show(10.0**power, "s")
 
 
 def _up(time: float, low: int, high: int) -> float:

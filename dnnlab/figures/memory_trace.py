@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from .canvas import BLUE, GREEN, GREY, GRID, INK, ORANGE, PAPER, VERMILION, Layer
+from .canvas import BLUE, GREEN, GREY, INK, ORANGE, PAPER, VERMILION, Layer
+from .scales import Scale
 
 #: What an operation does, with the look of its time: the hatches tell them apart without colour.
 LOOKS = {"forward": (BLUE, ""), "again": (ORANGE, "////"), "backward": (GREEN, "..")}
@@ -71,20 +71,15 @@ class TraceDrawing:
 
     def __init__(self, trace: Axes, front: Axes) -> None:
         self.trace, self.front = trace, front
-        for axes, label in ((trace, "time (1: keep everything)"), (front, "time in all")):
-            axes.set_xlabel(label, fontsize=_FONT, color=INK)
-            axes.xaxis.set_label_coords(0.5, -0.115)
-            axes.tick_params(labelsize=_FONT - 1, color=GREY, labelcolor=INK)
-            axes.grid(True, color=GRID, linewidth=0.8)
-            axes.set_axisbelow(True)
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        for axes in (trace, front):
             for spine in axes.spines.values():
                 spine.set_color(GREY)
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_animated(True)
-        front.tick_params(axis="y", labelleft=False)
-        trace.yaxis.set_label_coords(-0.14, 0.5)
+        number = "{:g}".format
+        self._times = Scale(trace, "x", "time (1: keep everything)", 26, number)
+        self._all_times = Scale(front, "x", "time in all", 26, number)
+        self._memory = Scale(trace, "y", "", 33.6, number)
+        self._same_memory = Scale(front, "y", "", 0, None)
+        self.scales = self._times, self._all_times, self._memory, self._same_memory
         moved: dict[str, Any] = {"animated": True}
         self.bars = {kind: _patch(kind, _NOTHING, **moved) for kind in LOOKS}
         for bars in self.bars.values():
@@ -115,8 +110,9 @@ class TraceDrawing:
         """From back to front: the axes that follow the chain; that of the trace's time, which follows the plan; all
         the rest."""
         unit = self._data and self._data.unit
-        axes = Layer((self._tall, self._far, unit), (self.trace.yaxis, self.front.xaxis, self.front.yaxis))
-        time = Layer(self._wide, (self.trace.xaxis,))
+        scales = self._memory, self._all_times, self._same_memory
+        axes = Layer((self._tall, self._far, unit), tuple(one for scale in scales for one in scale.artists))
+        time = Layer(self._wide, self._times.artists)
         marks = (
             *self.bars.values(), self.outline, self.reference, *self.levels, *self.budgets, self.stairs, self.points,
             self.budget_words, self.own, self.peak, self.peak_words,
@@ -132,13 +128,13 @@ class TraceDrawing:
         self._far = max(1.5, _STEP * ceil((max(*times, data.time) + 0.1) / _STEP))
         self._tall = _ROOM * max(*peaks, *(stretch.memory for stretch in data.reference))
         self._tall = max(self._tall, 1.1 * most.memory)
-        self.trace.set_ylabel(f"memory, {data.unit}", fontsize=_FONT, color=INK)
+        self._memory.words.set_text(f"memory, {data.unit}")
         near = 1 - 0.06 * (self._far - 1)  # so that a mark at 1 is whole
-        for axes, (left, right) in ((self.trace, (0.0, self._wide)), (self.front, (near, self._far))):
-            axes.set_xlim(left, right)
-            axes.set_ylim(0, self._tall)
-            axes.xaxis.set_major_locator(FixedLocator(_ticks(left, right, 5)))
-            axes.yaxis.set_major_locator(FixedLocator(_ticks(0, self._tall, 10)))
+        for scale, low, high, count in (
+            (self._times, 0.0, self._wide, 5), (self._all_times, near, self._far, 5),
+            (self._memory, 0.0, self._tall, 10), (self._same_memory, 0.0, self._tall, 10),
+        ):  # fmt: skip
+            scale.put(low, high, _ticks(low, high, count))
         for kind, bars in self.bars.items():
             bars.set_path(_boxes([stretch for stretch in data.stretches if stretch.kind == kind]))
         self.reference.set_data(*_outline(data.reference))

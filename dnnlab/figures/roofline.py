@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ..balance import Roofline
 from ..bounds import LayerTime
 from ..quantities import show
-from .canvas import BLUE, GREEN, GREY, GRID, INK, PAPER, VERMILION, Layer
+from .canvas import BLUE, GREEN, GREY, INK, PAPER, VERMILION, Layer
+from .scales import Scale
 
 #: Shape and colour by bound: either alone tells them apart.
 MARKERS = {"memory": ("o", BLUE), "compute": ("^", VERMILION), "balanced": ("D", GREEN)}
@@ -31,7 +31,7 @@ class RooflineDrawing:
     >>> drawing = RooflineDrawing(canvas.axes(0.13, 0.16, 0.83, 0.75))
     >>> data = roofline(zoo.lenet5(), device("t4"), "fp16")
     >>> drawing.update(data, data.points[0])
-    >>> canvas.png(*drawing.layers, frame=drawing.frame)[:4]
+    >>> canvas.png(*drawing.layers)[:4]
     b'\\x89PNG'
     """
 
@@ -39,22 +39,11 @@ class RooflineDrawing:
         self.axes = axes
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlabel("intensity: operations per byte", fontsize=_FONT, color=INK)
-        axes.set_ylabel("operations per second", fontsize=_FONT, color=INK)
-        # Left alone, matplotlib measures every tick label to place these: a third of the time of a redraw.
-        axes.xaxis.set_label_coords(0.5, -0.15)
-        axes.yaxis.set_label_coords(-0.125, 0.5)
-        axes.tick_params(labelsize=_FONT - 1, color=GREY, labelcolor=INK)
-        axes.grid(True, color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
         for spine in axes.spines.values():
             spine.set_color(GREY)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_minor_locator(NullLocator())
-        # '1 T' instead of 10¹²: readable, and a formula as a label costs milliseconds.
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value, "")))
-        axes.yaxis.set_animated(True)
+        # '1 T' instead of 10¹²: readable, and a formula as a number costs milliseconds.
+        self._intensities = Scale(axes, "x", "intensity: operations per byte", 29, "{:g}".format)
+        self._speeds = Scale(axes, "y", "operations per second", 49, lambda value: show(value, ""))
         self._roof = axes.plot([], [], color=INK, linewidth=2, animated=True)[0]
         self._ridge = axes.plot([], [], color=GREY, linewidth=1.2, linestyle=(0, (4, 3)), animated=True)[0]
         text: dict[str, Any] = {"fontsize": _FONT, "color": INK, "animated": True}
@@ -80,17 +69,17 @@ class RooflineDrawing:
         self._wide = self._tall = (1.0, 10.0)
 
     @property
-    def frame(self) -> Hashable:
-        """The look of all that is in no layer: it changes with the axis of intensities."""
-        return self._wide
-
-    @property
-    def layers(self) -> tuple[Layer, Layer]:
-        """From back to front: the roofs of a device with their axis, and the layers of the network."""
+    def layers(self) -> tuple[Layer, Layer, Layer]:
+        """From back to front: the axis of intensities, the roofs of a device with theirs, and the layers of the
+        network."""
         roofs = self._roof, self._ridge, self._peak_label, self._slope_label, self._ridge_label
         marks = *self._points.values(), self._picked, self._ring, self._label
         look = None if self._data is None else (self._tall, self._data.rate, self._data.bandwidth)
-        return Layer(look, (self.axes.yaxis, *roofs)), Layer(None, marks)
+        return (
+            Layer(self._wide, self._intensities.artists),
+            Layer(look, (*self._speeds.artists, *roofs)),
+            Layer(None, marks),
+        )
 
     def update(self, data: Roofline, picked: LayerTime | None = None) -> None:
         """Show these roofs and layers, one of them ringed and named (one without arithmetic has no place)."""
@@ -104,10 +93,10 @@ class RooflineDrawing:
 
     def _place(self, data: Roofline) -> None:
         """Put the roofs and every layer where they belong."""
-        before, self._data = (self.frame, self.layers[0].look), data
+        before, self._data = [layer.look for layer in self.layers], data
         x, y = np.array([[p.intensity, p.rate] for p in data.points]).reshape(-1, 2).T
         self._wide, self._tall = _span(x, _DECADES), _span(y, _rates(data))
-        if (self.frame, self.layers[0].look) != before:
+        if [layer.look for layer in self.layers] != before:
             self._raise_roofs(data)
         bounds = np.array([p.bound for p in data.points])
         times = np.array([p.total for p in data.points], dtype=float)
@@ -122,10 +111,8 @@ class RooflineDrawing:
 
     def _raise_roofs(self, data: Roofline) -> None:
         (left, right), (low, high) = self._wide, self._tall
-        for axis, ends in ((self.axes.xaxis, (left, right)), (self.axes.yaxis, (low, high))):
-            axis.set_major_locator(FixedLocator(list(_decades(*ends))))
-        self.axes.set_xlim(left, right)
-        self.axes.set_ylim(low, high)
+        self._intensities.put(left, right, _decades(left, right))
+        self._speeds.put(low, high, _decades(low, high))
         self._roof.set_data([left, data.ridge, right], [data.roof(left), data.rate, data.rate])
         self._ridge.set_data([data.ridge, data.ridge], [low, data.rate])
         self._peak_label.set_text(f"arithmetic: {show(data.rate, 'OP/s')}")
@@ -152,10 +139,24 @@ class RooflineDrawing:
         (left, right), (low, high) = self._wide, self._tall
         room = math.log10(right / layer.intensity) / math.log10(right / left) * self.axes.bbox.width
         wide = (len(layer.name) * 0.62 * _FONT + 24) * self._scale
-        near_floor = layer.rate < low * (high / low) ** 0.15
+        above = layer.rate < low * (high / low) ** 0.15 or (wide > room and self._covers_slope(layer, wide))
         self._label.xy = (layer.intensity, layer.rate)
-        self._label.xyann = (16 if wide < room else -14, 12 if near_floor else -22)
+        self._label.xyann = (16 if wide < room else -14, 12 if above else -22)
         self._label.set(text=layer.name, horizontalalignment="left" if wide < room else "right")
+
+    def _covers_slope(self, layer: LayerTime, wide: float) -> bool:
+        """Would a name so wide, below a layer and to its left, hide the words along the roof of the memory?"""
+        to_pixels, high = self.axes.transData.transform, _FONT * self._scale
+        x, y = to_pixels((layer.intensity, layer.rate)) - np.array([14, 22]) * self._scale
+        turn = math.radians(self._slope_label.get_rotation())
+        along = np.linspace(-0.5, 0.5, 9) * 0.62 * high * len(self._slope_label.get_text())
+        middle = to_pixels(self._slope_label.get_position())
+        for up in (0.0, 0.5 * high, high):
+            across = middle[0] + along * math.cos(turn) - up * math.sin(turn)
+            height = middle[1] + along * math.sin(turn) + up * math.cos(turn)
+            if ((x - wide < across) & (across < x) & (y - 0.5 * high < height) & (height < y + 1.5 * high)).any():
+                return True
+        return False
 
     def _legend(self) -> None:
         # Artists at places of our own: matplotlib's legend takes longer to lay out than all the axes to draw.

@@ -87,7 +87,7 @@ class Still:
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         png = base64.b64encode(self.png()).decode("ascii")
         page = (
-            f'<figure><img src="data:image/png;base64,{png}" alt="{escape(self.alt)}" width="{WIDTH}" '
+            f'<figure style="margin:0"><img src="data:image/png;base64,{png}" alt="{escape(self.alt)}" width="{WIDTH}" '
             f'style="max-width:100%;height:auto"><figcaption>{escape(self.schedule.sentence())}</figcaption></figure>'
         )
         return {"text/plain": repr(self), "image/png": png, "text/html": page}

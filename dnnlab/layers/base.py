@@ -16,7 +16,7 @@ import sympy
 from ..errors import ExtentError, ShapeError, unknown
 from ..inplace import Verdict, in_place
 from ..loopnest import LoopNest
-from ..notation import Dim, dimension, is_number, lecture, product, ratio, symbol, typical
+from ..notation import Dim, dimension, is_number, lecture, plain, product, ratio, symbol, typical
 from ..program import Program
 
 Shape = tuple[Dim, ...]
@@ -163,7 +163,7 @@ class Layer:
         """Multiply-accumulates of convolutions, linear layers and matrix products."""
         return self.program.macs
 
-    @property
+    @cached_property
     def parameters(self) -> Dim:
         """Number of learned parameters."""
         return self._total("parameter")
@@ -173,7 +173,7 @@ class Layer:
         """Number of input elements."""
         return sum(product(shape) for shape in self.input_shapes)
 
-    @property
+    @cached_property
     def activations(self) -> Dim:
         """Number of output elements."""
         return product(self.output_shape)
@@ -246,10 +246,9 @@ class Layer:
 
     def _repr_html_(self) -> str:
         lines = "\n".join(self.statements)
-        return (
-            f"<pre>{escape(lines)}</pre><p>{escape(self.kind)}: {lecture(self.ops, 'html')} operations, "
-            f"{lecture(self.macs, 'html')} MACs, {lecture(self.parameters, 'html')} parameters</p>"
-        )
+        costs = {"operations": self.ops, "MACs": self.macs, "parameters": self.parameters}
+        said = (f"{plain(n) if is_number(n) else lecture(n, 'html')} {name}" for name, n in costs.items())
+        return f"<pre>{escape(lines)}</pre><p>{escape(self.kind)}: {', '.join(said)}</p>"
 
     def _repr_latex_(self) -> str:
         return f"${lecture(self.ops, 'latex')}$"

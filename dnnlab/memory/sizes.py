@@ -24,5 +24,6 @@ def size(value: Any) -> str:
 
 
 def percent(value: Any) -> str:
-    """A share as a percentage."""
-    return f"{float(value):.1%}"
+    """A share as a percentage; from ten times the whole on, how many times that is."""
+    share = float(value)
+    return f"{share:.1%}" if share < 10 else f"{share:,.0f}×"

@@ -150,7 +150,8 @@ def _homes(net: Network) -> tuple[dict[str, str], dict[str, int]]:
     """Whose storage each edge uses, and the place of the last layer of the forward pass that needs it."""
     home, until = {INPUT: INPUT}, {INPUT: len(net.layers)}
     for place, node in enumerate(net.layers):
-        home[node.name] = home[node.inputs[0]] if node.in_place or node.kind in VIEWS else node.name
+        same = node.inputs and (node.in_place or node.kind in VIEWS)  # a tensor from outside is a view of nothing
+        home[node.name] = home[node.inputs[0]] if same else node.name
         for edge in (node.name, *node.inputs):
             until[home[edge]] = max(until.get(home[edge], 0), place)
     for edge, place in held(net).items():

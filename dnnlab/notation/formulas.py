@@ -50,7 +50,7 @@ FORMULA_FUNCTIONS: dict[str, Any] = {
 #: The lecture's signs, and what a keyboard has for them.
 SPELLINGS = dict.fromkeys("·×⋅∙", "*") | {"^": "**", "−": "-"}
 SPELLINGS |= {"⌈": "ceil(", "⌉": ")", "⌊": "floor(", "⌋": ")"}
-SPELLINGS |= {"²": "**2", "³": "**3", "÷": "/", "–": "-", "•": "*", "∗": "*"}
+SPELLINGS |= {"²": "**2", "³": "**3", "÷": "/", "–": "-", "—": "-", "•": "*", "∗": "*"}
 SPELLINGS |= dict.fromkeys("\u00a0\u2009\u202f", " ")  # the spaces of printed pages
 MAX_ARGUMENTS = 24  # of all functions of a formula together: SymPy compares those of a max pair by pair
 
