@@ -29,7 +29,7 @@ def address() -> Iterator[str]:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), before)))
     try:
         with distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=":0"
         ) as started:
             yield started.scheduler_address
     finally:
@@ -80,7 +80,7 @@ def test_a_dead_address(dead: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_cluster_without_workers(tmp_path: Path) -> None:
-    with distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as empty:
+    with distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=":0") as empty:
         hand_in(tmp_path, {"ada/a.ipynb": answering(q2_1="'k'")})
         status, _, told = run("grade", tmp_path, "--scheduler", empty.scheduler_address, "--out", tmp_path / "out")
     assert status == 2 and "has no workers; start some first" in told

@@ -17,8 +17,7 @@ from dnnlab.buffering.closed_forms import STORE, equal_tiles
 from dnnlab.errors import DnnlabError
 from dnnlab.layers import Conv2d
 from dnnlab.notation import read_formula, symbol
-from dnnlab.quiz import comparing, evaluating
-from dnnlab.quiz.comparing import evaluate, points, same
+from dnnlab.quiz.comparing import evaluate, evaluating, points, same, sampling
 from tests.formulas import Tree, spell, trees, value
 from tests.rewrites import differ, formulas, slips, somewhere, ways
 
@@ -45,6 +44,11 @@ SAME = [
     ("max(max(L, C) + S, n)", "max(L + S, C + S, n)"),
     ("34*s*b*h + 5*a*s^2*b", "s*b*h*(34 + 5*a*s/h)"),
     ("n*(n + 1)/2", "n + n*(n - 1)/2"),
+    ("max(0, 1 - 1/(k*c))", "1 - 1/(k*c)"),
+    ("sqrt((1 - 1/(k*c))^2)", "1 - 1/(k*c)"),
+    ("log2(2 - 1/(k*c))", "log2((2*k*c - 1)/(k*c))"),
+    ("k·c² – c³÷r", "c^2*(k - c/r)"),
+    ("sqrt(2)*sqrt(3)", "sqrt(6)"),
     ("min(1, k/128)*128", "min(128, k)"),
     ("ceil(ceil(h/2)/2)", "ceil(h/4)"),
     ("floor(h/2) + floor((h + 1)/2)", "h"),
@@ -84,6 +88,11 @@ DIFFERENT = [
     ("1/(k - c)", "1/(k - c + 1)"),
     ("k*(c - 2)/(c^2 - 4)*(c + 2)", "k"),  # no value where c is 2
     ("0", "1"),
+    ("max(1, 1/(k*c))", "1/(k*c)"),
+    ("W*((100 - p)/(100*B) + p/(100*b))", "W*min((1 - p/100)/B + p/100/b, W)"),
+    ("max(k*c/P, (k + min(c, 1000)*h)/B)", "max(k*c/P, (k + c*h)/B)"),
+    ("ceil(min(ceil(k/97), ceil(h/(k + 3)))/c)", "ceil(min(ceil(2*k/97), ceil(h/(k + 3)))/c)"),
+    ("sqrt(2)", "7/5"),
     ("pad", "max(pad, 1)"),  # the padding may be zero
 ]
 
@@ -200,8 +209,8 @@ def test_symbols_are_small_large_equal_ordered_and_prime() -> None:
 def test_key_adds_points_and_changes_no_other() -> None:
     expr = read("max(k, c) + ceil(h/3)")
     plain, one, two = (points([expr], key) for key in ("", "one", "two"))
-    assert plain[: -comparing.SECRET] == one[: -comparing.SECRET] == two[: -comparing.SECRET]
-    assert one[-comparing.SECRET :] != two[-comparing.SECRET :] and one == points([expr], "one")
+    assert plain[: -sampling.SECRET] == one[: -sampling.SECRET] == two[: -sampling.SECRET]
+    assert one[-sampling.SECRET :] != two[-sampling.SECRET :] and one == points([expr], "one")
 
 
 # -- bounds -----------------------------------------------------------------------------------------------------
@@ -237,5 +246,5 @@ def test_work_is_bounded(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluating.Program, "run", counted)
     same(sympy.Add(expr, symbol("n"), -symbol("n"), evaluate=False), expr)
     longest = len(evaluating.Program([expr]).steps) + 10
-    assert comparing.LEAST < steps <= 3 * max(comparing.STEPS, comparing.LEAST * 8 * longest)
+    assert sampling.LEAST < steps <= 3 * max(sampling.STEPS, sampling.LEAST * 8 * longest)
     assert bits <= evaluating.LARGEST

@@ -326,6 +326,7 @@ def test_misconceptions_are_counted_by_student(tmp_path: Path, spread: Spread) -
     files = {f"s{n}/a.ipynb": answer_to("2.1", repr(HALF)) for n in range(3)}
     files |= {"t/a.ipynb": answer_to("2.1", repr(RIGHT)), "u/a.ipynb": answer_to("2.1", "'2·k'")}
     grades = grade(hand_in(tmp_path, files), spread)
+    assert report.by_student(grades).records()[0]["2.1"] == "wrong: factor:1/2"
     first, *_ = report.misconceptions(grades).records()
     assert (first["note"], first["students"], first["questions"]) == ("factor:1/2", 3, "2.1 (3)")
     assert first["message"] and str(first["lecture"]).startswith("0")
@@ -341,6 +342,7 @@ def test_scores_of_the_table_and_of_the_record_agree(tmp_path: Path, spread: Spr
     assert row["score"] == whole["score"] == sum(answer["points"] for answer in whole["answers"]) == 1
     assert row["possible"] == sum(answer["level"] for answer in whole["answers"])
     assert row["right"] == 1 and row["not_attempted"] == len(topic(2)) - 1
+    assert (row["2.1"], row["2.2"]) == ("right", "not attempted")
 
 
 # -- the commands ----------------------------------------------------------------------------------------

@@ -114,15 +114,23 @@ class Question:
         return Verdict(self.id, WRONG, note.message, note.id, note.see, told, record)
 
 
-@lru_cache(maxsize=1024)
 def expected(question: Question, seed: str) -> Any:
     """The expected answer of one student, computed once."""
+    return _expected(question, seed if question.draw is not nothing else "")
+
+
+@lru_cache(maxsize=1024)
+def _expected(question: Question, seed: str) -> Any:
     return question.expected(question.given(seed))
 
 
-@lru_cache(maxsize=1024)
 def wrong_values(question: Question, seed: str) -> tuple[tuple[Mistake, Any], ...]:
     """The authored mistakes of one student with their values, computed once."""
+    return _wrong_values(question, seed if question.draw is not nothing else "")
+
+
+@lru_cache(maxsize=1024)
+def _wrong_values(question: Question, seed: str) -> tuple[tuple[Mistake, Any], ...]:
     given = question.given(seed)
     return tuple((mistake, mistake.value(given)) for mistake in question.mistakes)
 

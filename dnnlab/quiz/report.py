@@ -53,9 +53,9 @@ def by_question(grades: Grades) -> Table:
 
 
 def by_student(grades: Grades) -> Table:
-    """A row for each student: score, the points for each question, notes and remarks."""
+    """A row for each student: score, the status of each question with the note on it, and remarks."""
     heads = ("student", "score", "possible", "percent", *(s.replace(" ", "_") for s in STATUSES))
-    columns = (*heads, *(question.id for question in grades.questions), "notes", "remarks")
+    columns = (*heads, *(question.id for question in grades.questions), "remarks")
     return Table(columns, [_row(grades, student) for student in grades.students])
 
 
@@ -129,12 +129,14 @@ def _counted(grades: Grades) -> Iterator[tuple[Student, Question, Verdict]]:
 def _row(grades: Grades, student: Student) -> tuple[Any, ...]:
     score, counts = grades.score(student), Counter(status(student, question) for question in grades.questions)
     percent = round(100 * score / grades.possible, 1) if grades.possible else 0.0
-    verdicts = [(q.id, student.verdicts[q.id]) for q in grades.questions if q.id in student.verdicts]
-    notes = "; ".join(f"{question}: {verdict.note}" for question, verdict in verdicts if verdict.note)
-    return (
-        student.name, score, grades.possible, percent, *(counts[s] for s in STATUSES),
-        *map(student.points, grades.questions), notes, "; ".join(student.remarks),
-    )  # fmt: skip
+    cells = (f"{status(student, q)}: {_note(student, q)}".removesuffix(": ") for q in grades.questions)
+    about = (student.name, score, grades.possible, percent, *(counts[s] for s in STATUSES))
+    return (*about, *cells, "; ".join(student.remarks))
+
+
+def _note(student: Student, question: Question) -> str:
+    verdict = student.verdicts.get(question.id)
+    return "" if verdict is None else verdict.note
 
 
 def _record(grades: Grades, student: Student) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def student(name: object = ..., code: object = "") -> Words:
     left in, the numbers are the same for everybody.
     """
     try:
-        if name is ... or type(name) is str and not name.strip():
+        if name is ... or (type(name) is str and not name.strip()):
             known = records.read(WHO)
             if not known:
                 return _words("No name yet: the numbers are those that everybody without a name gets.")

@@ -56,7 +56,7 @@ class Worker:
         if self.process is None:
             self.process = self._started()
             if isinstance(self._asked(self.memory, STARTING), Lost):
-                return Lost("no process could be started to read it")
+                raise DnnlabError("no process could be started that finds dnnlab; is it installed for this Python?")
         return self._asked((function, item), self.seconds)
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -83,12 +83,14 @@ class Worker:
             process.stdin.flush()
             return pickle.load(process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError):
-            self.close()
             if late.is_set():
                 return Lost(f"was given up after {seconds:g} seconds")
+            self.close()
             return Lost("ended the process that read it: it needs too much memory, or is made to do so")
         finally:
             timer.cancel()
+            if late.is_set():
+                self.close()  # also where the result came at the last moment
 
     def close(self) -> None:
         """End the process."""
@@ -168,6 +170,7 @@ def local(jobs: int = 1, seconds: float = SECONDS, memory: int = MEMORY) -> Iter
                 while thread.is_alive():
                     thread.join(0.1)
                     progress(len(results))
+            progress(len(results))
         except BaseException as error:  # Ctrl-C
             failed.append(error)
         if failed:
@@ -200,7 +203,7 @@ def cluster(address: str, seconds: float = SECONDS, memory: int = MEMORY) -> Ite
 
     def spread(function: Callable[[Any], Any], items: Iterable[Any], progress: Progress = quiet) -> list[Any]:
         every = list(items)
-        parts = min(len(every), 4 * crew)
+        parts = min(len(every), 2 * crew)  # a process starts for each; more would balance better, and start longer
         shares = [every[part::parts] for part in range(parts)]
         jobs = [client.submit(_share, function, share, seconds, memory, pure=False) for share in shares]
         done = 0
@@ -216,7 +219,7 @@ def cluster(address: str, seconds: float = SECONDS, memory: int = MEMORY) -> Ite
         return results
 
     with client:
-        crew = len(client.scheduler_info(n_workers=-1)["workers"])
+        crew = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
         if not crew:
             raise DnnlabError(f"the Dask scheduler at {quote(address)} has no workers; start some first")
         yield spread

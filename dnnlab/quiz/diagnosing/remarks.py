@@ -5,7 +5,7 @@ The ids are stable, since reports count them: a kind, and after a colon what it 
 
 from __future__ import annotations
 
-from .verdicts import Note
+from ..verdicts import Note
 
 COSTS = "02_layer_costs/Six letters"
 MACS = "01_computational_view/MACs: is there work for everyone?"
@@ -39,10 +39,12 @@ REMARKS: dict[str, tuple[str, str]] = {
     "sign": ("The size is right, the sign is not: what is taken from what?", COSTS),
     "inverse": ("This is upside down: numerator and denominator have changed places. Which of the two grows, the "
                 "other fixed, when the result should grow?", WAITING),
-    "missing": ("Here {} is missing, or not counted often enough. Ask of each symbol: if it doubled, what would the result "
-                "do?", COSTS),
-    "extra": ("Here {} is counted too often. Ask of each symbol: if it doubled, would the result really change so?", COSTS),
-    "swapped": ("Here {} have changed places, or one is written for another. Say in words what each letter counts.", COSTS),
+    "missing": ("Here {} is missing, or not counted often enough. Ask of each symbol: if it doubled, what would the "
+                "result do?", COSTS),
+    "extra": ("Here {} is counted too often. Ask of each symbol: if it doubled, would the result really "
+              "change so?", COSTS),
+    "swapped": ("Here {} have changed places, or one is written for another. Say in words what each letter "
+                "counts.", COSTS),
     "squared": ("Here {} is counted twice: it appears squared where it belongs once.", COSTS),
     "serial": ("Here one waits for the other. Where both work at the same time, as loading and computing do with two "
                "buffers, only the slower of them counts for as long as both are busy.", BUFFERS),

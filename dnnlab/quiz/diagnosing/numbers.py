@@ -9,13 +9,13 @@ from itertools import combinations, permutations, product
 
 from sympy import Expr
 
-from ..buffering.closed_forms import equal_tiles
-from ..notation import ceil_div, largest, symbol
+from ...buffering.closed_forms import equal_tiles
+from ...notation import ceil_div, largest, symbol
+from ..comparing.evaluating import Program, Value
+from ..verdicts import Note
 from . import slips
-from .evaluating import Program, Value
 from .factors import constant_id, power, ratio_ids
 from .remarks import note
-from .verdicts import Note
 
 #: Constants that speak for themselves, and those that a number of the question may explain better.
 CLEAR = [Fraction(2), *(Fraction(base) ** n for n in range(1, 6) for base in (1000, 1024))]

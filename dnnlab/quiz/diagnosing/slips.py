@@ -12,7 +12,7 @@ from functools import partial
 from itertools import combinations, permutations
 from typing import Any
 
-from .evaluating import Point, Program, Value, comparable, times, total
+from ..comparing.evaluating import Point, Program, Value, comparable, times, total
 
 #: The id of the note, and the values of the changed formula.
 Slip = tuple[str, Callable[[Point], Value]]

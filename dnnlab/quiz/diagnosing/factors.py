@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-from .evaluating import Point
+from ..comparing.evaluating import Point
 
 Ratio = tuple[Fraction, dict[str, int]]  # a constant, and the exponent of each symbol
 

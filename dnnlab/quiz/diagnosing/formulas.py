@@ -13,16 +13,13 @@ from itertools import combinations, islice
 import sympy
 from sympy import Expr
 
-from ..notation import symbol
+from ...notation import symbol
+from ..comparing.evaluating import Point, Program, Value, agree, comparable, minus, times, total
+from ..comparing.sampling import Found, found
+from ..verdicts import Note
 from . import slips
-from .comparing import Found, found
-from .evaluating import Point, Program, Value, agree, comparable, minus, times, total
 from .factors import fitted, ratio_ids
-from .numbers import diagnose_number
 from .remarks import note
-from .verdicts import Note
-
-__all__ = ["diagnose", "diagnose_number"]
 
 POINTS = 80  # at which a slip must agree with the answer
 STEPS = 20_000  # of slips of one kind, at one point: what makes the work bounded

@@ -218,7 +218,7 @@ class _Search:
 
     def unseen(self) -> Iterator[tuple[int, int]]:
         """Arguments of a max or min that have never won alone."""
-        for fork in self.program.forks:
+        for fork in self.program.forks if self.names else ():
             kind, _, args = self.program.steps[fork]
             if kind in ("max", "min"):
                 yield from ((fork, arg) for arg in args if (fork, arg) not in self.met)
