@@ -40,7 +40,8 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "installed.json"
 LOCK = ROOT / "requirements.lock"
 LOGS = ROOT / "build" / "logs"
-LOCKED = ("lab", "test", "slides", "torch", "onnx", "cluster", "bench", "binder")
+LOCKED = ("lab", "test", "slides", "torch", "onnx", "cluster", "nbgrader", "bench", "binder")
+TESTED = ("lab", "test", "slides", "cluster", "nbgrader")  # what the tests are run with
 HELD = ("torch==2.13.0",)  # the reference figures of what autograd keeps were measured with this one
 CACHES = (".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis")
 RUBBISH = (".venv", "build", "dist", "dnnlab.egg-info", *CACHES)
@@ -159,13 +160,14 @@ def stages() -> dict[str, Stage]:
         "lint": Stage(("ruff", "check", "."), 120, counts=False),
         "types": Stage(("mypy",), 300, counts=False),
         "unit": Stage((*parallel, "worksteal", *sources), 2400),
-        "notebooks": Stage((*parallel, "loadfile", *nbval, "notebooks"), 900),
+        "trees": Stage(("dnnlab", "build", "--check"), 120, counts=False),
+        "notebooks": Stage((*parallel, "loadfile", *nbval, "notebooks", "exercises", "solutions"), 1200),
         "browser": Stage(("pytest", "-q", "tests/browser"), 900),  # one at a time: journeys measure times
     }
 
 
 def run_tests(names: list[str], extras: list[str], slow: bool, more: list[str]) -> int:
-    set_up(["lab", "test", "slides", *extras])
+    set_up([*TESTED, *extras])
     if slow:
         os.environ["DNNLAB_SLOW"] = "1"  # read by tests/conftest.py
     LOGS.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,22 @@ from pathlib import Path
 if __package__ in (None, ""):  # started as a file
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import checkpoints, counts, explorers, imports, pipelines, programs, report, sweeps, tiling, training
+from benchmarks import (
+    checkpoints,
+    counts,
+    explorers,
+    grading,
+    imports,
+    pipelines,
+    programs,
+    report,
+    sweeps,
+    tiling,
+    training,
+)
 from benchmarks.harness import Result, machine
 
-MODULES = (imports, programs, counts, sweeps, tiling, pipelines, checkpoints, training, explorers)
+MODULES = (imports, programs, counts, sweeps, tiling, pipelines, checkpoints, training, explorers, grading)
 BENCHMARKS = {module.NAME: module for module in MODULES}
 
 

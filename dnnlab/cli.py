@@ -1,6 +1,6 @@
-"""The command line: `dnnlab layers`, `cost`, `analyze`, `devices`, `networks`.
+"""The command line: `dnnlab layers`, `cost`, `analyze`, `devices`, `networks`, and those of `classroom`.
 
-Every command prints a table for people, or with `--json` and `--csv` the same values raw. Every number
+Every command here prints a table for people, or with `--json` and `--csv` the same values raw. Every number
 names its unit. What the library refuses becomes one line on stderr and exit code 2.
 """
 
@@ -16,6 +16,7 @@ import click
 
 from . import __version__, hardware, zoo
 from .bounds import LayerTime, NetworkTime, on
+from .classroom.commands import COMMANDS
 from .costs import cost_facts, cost_text, read_program
 from .errors import DnnlabError, quote, unknown
 from .quantities import show
@@ -193,6 +194,10 @@ def networks(as_json: bool, as_csv: bool) -> None:
         rows.append((name, net.name, net.input_shape, len(net.layers), net.parameters, net.macs, net.ops))
     table = Table(heads, rows)
     put(as_json, as_csv, table, lambda: fitted(table))
+
+
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 # -- helpers ---------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from sympy import Expr
 
 class _Extreme:
     _sign: ClassVar[int]
+    args: tuple[Any, ...]
 
     def __new__(cls, *args: Any, evaluate: bool = True) -> Any:
         given = [sympy.sympify(arg, strict=True) for arg in args]
@@ -26,8 +27,8 @@ class _Extreme:
             kept.append(arg)
         if len(kept) == 1:
             return kept[0]
-        made = Expr.__new__(cls, *sympy.ordered(kept))  # type: ignore[misc]
-        made._argset = frozenset(kept)  # type: ignore[attr-defined]  # SymPy's own methods ask for it
+        made = Expr.__new__(cls, *sympy.ordered(kept))
+        made._argset = frozenset(kept)  # SymPy's own methods ask for it
         return made
 
 

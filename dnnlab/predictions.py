@@ -98,7 +98,8 @@ def reveal(key: str, answer: object, unit: str = "") -> Prediction:
 def predictions() -> Table:
     """Every prediction of this folder: the guess, how it compared, and when it was made."""
     columns = (Column("key", "prediction"), Column("guess"), Column("verdict"), Column("predicted", "when"))
-    rows = [(key, *(entry.get(c.key) or None for c in columns[1:])) for key, entry in sorted(records.read(HEADING).items())]
+    known = sorted(records.read(HEADING).items())
+    rows = [(key, *(entry.get(c.key) or None for c in columns[1:])) for key, entry in known]
     return Table(columns, rows, title="Your predictions")
 
 

@@ -158,7 +158,8 @@ One step after the other would take 15 s, 1.36 times as long.
         if not self.makespan:
             return "Nothing takes any time."
         name = self.bottleneck
-        text = f"{name[0].upper()}{name[1:]} is the bottleneck: it works {self.utilisation[name]:.0%} of the {show(self.makespan, 's')}."
+        share, whole = f"{self.utilisation[name]:.0%}", show(self.makespan, "s")
+        text = f"{name[0].upper()}{name[1:]} is the bottleneck: it works {share} of the {whole}."
         inside = [
             (time, engine, reason)
             for engine, totals in self.stalled.items()

@@ -67,7 +67,7 @@ def student(name: object = ..., code: object = "") -> Words:
             return _words(
                 f"A name and a code are text of at most {_LONGEST} characters, such as student('Ada', 'k7m2')."
             )
-        records.write(WHO, {"name": name.strip(), "code": code.strip()})
+        records.write(WHO, {"name": name.strip(), "code": code.strip().lower()})
     except DnnlabError as error:
         return _words(f"Your name could not be kept: {error}")
     return _words(f"Hello {name.strip()}. From here on the numbers are yours.")

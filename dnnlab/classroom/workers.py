@@ -25,7 +25,8 @@ WAITING = 10.0  # for a scheduler to answer
 MEMORY = 2 * 2**30  # bytes of a process, where the system can limit them
 #: The folder of dnnlab comes first only where Python would not find it: nothing there may stand before Python's own.
 _SERVE = (
-    "import sys; h = sys.argv[1]; h in sys.path or sys.path.insert(0, h); import dnnlab.quiz.workers as w; w.serve()"
+    "import sys; h = sys.argv[1]; h in sys.path or sys.path.insert(0, h); "
+    "from dnnlab.classroom.workers import serve; serve()"
 )
 
 Progress = Callable[[int], None]

@@ -14,9 +14,9 @@ from classes import answering, cell, hand_in, notebook
 from hypothesis import assume, event, example, given, settings
 from hypothesis import strategies as st
 
+from dnnlab.classroom.submissions import LARGEST, Found, Notebook, clean, content, read_notebook, sources
 from dnnlab.errors import DnnlabError, ReadError
 from dnnlab.quiz.bank import questions
-from dnnlab.quiz.submissions import LARGEST, Found, Notebook, clean, content, read_notebook, sources
 
 
 def found(*cells: str | dict[str, Any]) -> dict[str, Found]:

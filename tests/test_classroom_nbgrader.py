@@ -14,12 +14,12 @@ import pytest
 from classes import HALF, RIGHT, answering, hand_in
 from click.testing import CliRunner
 
+from dnnlab.classroom.gradebook import put
+from dnnlab.classroom.grading import Grades, grade
+from dnnlab.classroom.workers import local
 from dnnlab.cli import main
 from dnnlab.errors import DnnlabError
 from dnnlab.quiz.bank import topic
-from dnnlab.quiz.gradebook import put
-from dnnlab.quiz.grading import Grades, grade
-from dnnlab.quiz.workers import local
 
 pytest.importorskip("nbgrader", reason="the extra nbgrader is not installed")
 pytestmark = [

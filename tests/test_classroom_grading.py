@@ -17,13 +17,13 @@ import pytest
 from classes import HALF, RIGHT, answering, cell, hand_in, notebook, own, seeded
 from click.testing import CliRunner, Result
 
+from dnnlab.classroom import report
+from dnnlab.classroom.codes import ALPHABET, Roster, code, key, make_secret, read_roster, read_secret
+from dnnlab.classroom.grading import Grades, Student, grade
+from dnnlab.classroom.workers import Lost, Spread, local
 from dnnlab.cli import main
 from dnnlab.errors import DnnlabError
-from dnnlab.quiz import report
 from dnnlab.quiz.bank import topic
-from dnnlab.quiz.codes import ALPHABET, Roster, code, key, make_secret, read_roster, read_secret
-from dnnlab.quiz.grading import Grades, Student, grade
-from dnnlab.quiz.workers import Lost, Spread, local
 
 SECRET = b"the secret of the class of the tests"
 ROOT = Path(__file__).parents[1]

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DnnlabError, quote
+from ..quiz.questions import UNKNOWN, Question
+from ..quiz.verdicts import OPEN, RIGHT, UNREADABLE, WRONG, Verdict
 from ..tables import Column, Table
 from .grading import Grades, Student, status
-from .questions import UNKNOWN, Question
 from .submissions import clean
-from .verdicts import OPEN, RIGHT, UNREADABLE, WRONG, Verdict
 
 STATUSES = (RIGHT, WRONG, UNREADABLE, OPEN)
 

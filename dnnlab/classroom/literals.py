@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .answers import LONGEST, MOST
+from ..quiz.answers import LONGEST, MOST
 
 MAX_SOURCE = 50_000  # characters of a cell
 DEEPEST = 150  # levels of its tree

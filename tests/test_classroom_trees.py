@@ -15,14 +15,14 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dnnlab.classroom.grading import judge_all, read_one
+from dnnlab.classroom.submissions import Notebook
+from dnnlab.classroom.trees import ANSWER_CELL, BEGIN, END, STUB, build, exercise, out_of_step
 from dnnlab.cli import main
 from dnnlab.errors import DnnlabError
 from dnnlab.quiz.bank import TOPICS, questions, topic
-from dnnlab.quiz.grading import judge_all, read_one
 from dnnlab.quiz.kinds import Choice
 from dnnlab.quiz.questions import Question
-from dnnlab.quiz.submissions import Notebook
-from dnnlab.quiz.trees import ANSWER_CELL, BEGIN, END, STUB, build, exercise, out_of_step
 from dnnlab.quiz.verdicts import OPEN, RIGHT
 
 ROOT = Path(__file__).parents[1]

@@ -13,9 +13,9 @@ import pytest
 from classes import HALF, RIGHT, answering, hand_in
 from click.testing import CliRunner
 
+from dnnlab.classroom.workers import Lost, cluster
 from dnnlab.cli import main
 from dnnlab.errors import DnnlabError
-from dnnlab.quiz.workers import Lost, cluster
 
 distributed = pytest.importorskip("distributed", reason="the extra cluster is not installed")
 
@@ -71,7 +71,7 @@ def test_limits_hold_on_a_cluster_too_and_both_workers_work(address: str) -> Non
 
 @pytest.mark.parametrize("dead", ["tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1:9", "", "tcp://no such host:1"])
 def test_a_dead_address(dead: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dnnlab.quiz.workers.WAITING", 0.5)
+    monkeypatch.setattr("dnnlab.classroom.workers.WAITING", 0.5)
     with (
         pytest.raises(DnnlabError, match=r"no Dask scheduler answers at .*such as tcp"),
         cluster(dead),

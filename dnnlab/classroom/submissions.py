@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DnnlabError, ReadError, quote
-from .answers import data
-from .bank import find
+from ..quiz.answers import data
+from ..quiz.bank import find
+from ..quiz.questions import Question
+from ..quiz.verdicts import ANSWER_TYPE
 from .literals import Names, NotWritten, calls, parse, value
-from .questions import Question
-from .verdicts import ANSWER_TYPE
 
 SUFFIX = ".ipynb"
 DEEPEST = 20  # folders within folders

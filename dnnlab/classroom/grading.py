@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import DnnlabError, unknown
-from .bank import TOPICS, find, topic
+from ..quiz.bank import TOPICS, find, topic
+from ..quiz.questions import Question, nothing
+from ..quiz.session import seed_of
+from ..quiz.verdicts import OPEN, UNREADABLE, Verdict
 from .codes import Roster, code, folded, key
-from .questions import Question, nothing
-from .session import seed_of
 from .submissions import Found, Notebook, Source, clean, content, read_notebook, sources
-from .verdicts import OPEN, UNREADABLE, Verdict
 from .workers import Lost, Spread
 
 #: `progress("reading", 12, 200)`.
