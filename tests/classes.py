@@ -10,6 +10,7 @@ from typing import Any
 from dnnlab.quiz.bank import questions
 from dnnlab.quiz.kinds import Number
 from dnnlab.quiz.questions import Question, nothing
+from dnnlab.quiz.session import folded
 from dnnlab.quiz.verdicts import ANSWER_TYPE
 
 RIGHT, HALF = "k·2·rs·wh·c", "k·rs·wh·c"  # answers to 2.1: the formula, and the one of who counts MACs
@@ -66,4 +67,4 @@ def seeded() -> Question:
 def own(question: Question, seed: str) -> str:
     """The right answer of the student with this seed, as Python source."""
     assert isinstance(question, Number)
-    return repr(f"{float(question.expected(question.given(seed))):.12g} {question.unit}".strip())
+    return repr(f"{float(question.expected(question.given(folded(seed)))):.12g} {question.unit}".strip())

@@ -10,12 +10,12 @@ import csv
 import hmac
 import os
 import secrets
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DnnlabError, quote
+from ..quiz.session import folded
 
 ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"  # without what looks alike, and without u, against words
 LENGTH = 6
@@ -31,11 +31,6 @@ class Roster:
     columns: tuple[str, ...]
     rows: tuple[Mapping[str, str], ...]
     names: tuple[str, ...]
-
-
-def folded(name: str) -> str:
-    """A name without what people write differently: capitals, spaces, how accents are stored."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def code(secret: bytes, name: str) -> str:

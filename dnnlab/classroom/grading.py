@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from ..errors import DnnlabError, unknown
 from ..quiz.bank import TOPICS, find, topic
 from ..quiz.questions import Question, nothing
-from ..quiz.session import seed_of
+from ..quiz.session import folded, seed_of
 from ..quiz.verdicts import OPEN, UNREADABLE, Verdict
-from .codes import Roster, code, folded, key
+from .codes import Roster, code, key
 from .submissions import Found, Notebook, Source, clean, content, read_notebook, sources
 from .workers import Lost, Spread
 
@@ -157,7 +157,11 @@ def _seeded(piles: Sequence[_Pile], secret: bytes) -> list[_Work]:
             owners[seed].append(pile.name)
     work: list[_Work] = []
     for pile in piles:
-        seeds = _secret_seeds(pile, code(secret, pile.name), owners) if secret else _open_seeds(pile, owners)
+        if secret:
+            _told_of_codes(pile, true := code(secret, pile.name), owners)
+            seeds = [true] * len(pile.notebooks)
+        else:
+            seeds = _open_seeds(pile, owners)
         work.append((points, tuple(_last(pile, seeds))))
     return work
 
@@ -169,9 +173,11 @@ def _own(notebook: Notebook) -> str:
 
 def _open_seeds(pile: _Pile, owners: Mapping[str, Sequence[str]]) -> list[str]:
     """Without a secret: what the notebook says, else what another of the same student says."""
-    named = list(dict.fromkeys(filter(None, (_own(notebook) for _, notebook in pile.notebooks))))
+    written = {_own(notebook): clean(notebook.code or notebook.name) for _, notebook in pile.notebooks}
+    named = [seed for seed in written if seed]
     if len(named) > 1:
-        pile.remarks.append(f"the notebooks have different names or codes: {', '.join(map(clean, named))}")
+        told = ", ".join(written[seed] for seed in named)
+        pile.remarks.append(f"the notebooks have different names or codes: {told}")
     for seed in named:
         others = sorted(set(owners[seed]) - {pile.name})
         if others:
@@ -179,17 +185,14 @@ def _open_seeds(pile: _Pile, owners: Mapping[str, Sequence[str]]) -> list[str]:
     return [_own(notebook) or (named[-1] if named else "") for _, notebook in pile.notebooks]
 
 
-def _secret_seeds(pile: _Pile, true: str, owners: Mapping[str, Sequence[str]]) -> list[str]:
-    """With the secret: the true code, written as the student wrote it, because the numbers came from that."""
-    written = [notebook.code if folded(notebook.code) == true else "" for _, notebook in pile.notebooks]
-    usual = next(filter(None, written), true)
+def _told_of_codes(pile: _Pile, true: str, owners: Mapping[str, Sequence[str]]) -> None:
+    """With the secret the numbers are those of the student's true code; another's, or none, is told."""
     for source, notebook in pile.notebooks:
         if notebook.code and folded(notebook.code) != true:
             whose = ", ".join(owners.get(folded(notebook.code), ())) or "nobody in this class"
             pile.remarks.append(f"{source.name} has the personal code of {whose}")
     if pile.notebooks and not any(notebook.code for _, notebook in pile.notebooks):
         pile.remarks.append("gave no personal code, so numbers of their own were never seen")
-    return [mine or usual for mine in written]
 
 
 def _last(pile: _Pile, seeds: Sequence[str]) -> Iterable[_Answer]:

@@ -7,7 +7,7 @@ A kind of question (`kinds`) says how an answer is read and when it is right; al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 from typing import Any
@@ -85,6 +85,14 @@ class Question:
     def fault(self, value: Any, seed: str, key: str) -> Note | None:
         """What is wrong with a value; None where it is right."""
         raise NotImplementedError
+
+    def here(self, note: Note) -> Note:
+        """A note of the general rules, sent where this question's own mistakes are: to its lecture, not to a later one.
+
+        A rule does not know what a student has heard; the section that it names is the one that treats it best.
+        """
+        lecture = f"{self.id.partition('.')[0]:0>2}_"
+        return replace(note, see=next((m.see for m in self.mistakes if m.see.startswith(lecture)), note.see))
 
     def judge(self, answer: object = ..., seed: str = "", key: str = "") -> Verdict:
         """The verdict on an answer. `seed` makes the student's numbers; `key` varies where formulas are compared.

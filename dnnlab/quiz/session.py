@@ -5,6 +5,7 @@ None of these raises for anything that is typed: a notebook runs from top to bot
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from html import escape
@@ -67,7 +68,7 @@ def student(name: object = ..., code: object = "") -> Words:
             return _words(
                 f"A name and a code are text of at most {_LONGEST} characters, such as student('Ada', 'k7m2')."
             )
-        records.write(WHO, {"name": name.strip(), "code": code.strip().lower()})
+        records.write(WHO, {"name": name.strip(), "code": code.strip()})
     except DnnlabError as error:
         return _words(f"Your name could not be kept: {error}")
     return _words(f"Hello {name.strip()}. From here on the numbers are yours.")
@@ -145,7 +146,12 @@ def progress(topic: int | None = None) -> Table:
 
 def seed_of(who: Mapping[str, Any]) -> str:
     """What a student's numbers are made from: the personal code, else the name, else nothing."""
-    return str(who.get("code") or who.get("name") or "")
+    return folded(str(who.get("code") or who.get("name") or ""))
+
+
+def folded(name: str) -> str:
+    """A name or code without what people write differently: capitals, spaces, how accents are stored."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def _after(entry: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:

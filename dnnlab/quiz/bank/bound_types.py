@@ -206,6 +206,7 @@ QUESTIONS = (
         explorer="bound_types",
         controls={"rate": "OP/s"},
         start=lambda given: START,
+        units={"bandwidth": "B/s", "on_chip": "B"},
         goal=slower_gpu,
         expected=lambda given: {"rate": least_rate()},
         hints=(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..kinds import Choice, Formula, Number, Setting
 from ..questions import Mistake
 from .derived.double_buffering import (
@@ -17,6 +19,7 @@ from .derived.double_buffering import (
     most_spread,
     pace,
     pair,
+    rounded,
     saved,
     saved_steps,
     second,
@@ -129,6 +132,12 @@ QUESTIONS = (
                 "in time?",
                 SEE,
             ),
+            Mistake(
+                "nobody",
+                lambda given: NOBODY,
+                "Compare what a tile takes in the two: can both work without a break, from the second tile to the last?",
+                SEE,
+            ),
         ),
         notes=("Double buffering: picture",),
     ),
@@ -158,6 +167,12 @@ QUESTIONS = (
                 "arithmetic",
                 lambda given: "arithmetic",
                 "The arithmetic waits here: with so few operations a tile it is done before the next tile is there.",
+                FAR,
+            ),
+            Mistake(
+                "memory",
+                lambda given: "memory",
+                "From VRAM to the chip a tile comes faster than over the link. What does it take in each of the four?",
                 FAR,
             ),
         ),
@@ -268,6 +283,10 @@ QUESTIONS = (
                 "You let the bytes double with half the memory. A block with half the area has more than half the "
                 "side.",
                 SIZE,
+            ),
+            *(
+                Mistake(f"rounded:{digits}", partial(rounded, digits=digits), "That is it, rounded. Write it exactly.")
+                for digits in (1, 2, 3, 4)
             ),
         ),
     ),

@@ -38,6 +38,13 @@ QUESTIONS = (
                 SIX,
             ),
             Mistake(
+                "first-addition",
+                lambda given: Conv2d(n=1).ops - Conv2d(n=1).activations,
+                "Here the first product of each sum is added to nothing. The question begins each sum at zero, as a "
+                "machine does, so every product comes with an addition.",
+                SIX,
+            ),
+            Mistake(
                 "no-padding",
                 lambda given: Conv2d(n=1, padding="valid").ops,
                 "This is a convolution without padding, whose output is smaller than its input. Here it is padded.",
@@ -136,6 +143,13 @@ QUESTIONS = (
                 "outputs",
                 lambda given: MaxPool2d(n=1).activations,
                 "These are the windows. Each of them compares all of its elements.",
+                POOLING,
+            ),
+            Mistake(
+                "first-free",
+                lambda given: MaxPool2d(n=1).ops - MaxPool2d(n=1).activations,
+                "The first element of a window could do without a comparison, that is right. The question counts one "
+                "for each element, as a machine does that begins with the smallest number there is.",
                 POOLING,
             ),
             Mistake(

@@ -18,17 +18,17 @@ PART = "One part of your formula is not right yet, and of this part: "
 #: By kind, or by the whole id: the message ({} is what follows the colon) and where to look.
 REMARKS: dict[str, tuple[str, str]] = {
     "factor:2": (
-        "This is exactly twice as much. A multiply-add (MAC) is one MAC but two operations, a multiplication and an "
-        "addition: which of them does the question ask for? And is anything counted twice?",
+        "This is exactly twice as much as asked. What is counted twice: both operations of a multiply-add, both "
+        "directions, both operands, two bytes for one? Which of them does the question ask for?",
         MACS,
     ),
     "factor:1/2": (
-        "This is exactly half. A multiply-add (MAC) is one MAC but two operations, a multiplication and an addition: "
-        "which of them does the question ask for? And is one direction, or one operand, left out?",
+        "This is exactly half of what is asked. What comes in twos: a multiply-add is two operations, data goes in "
+        "and comes out, a number may take two bytes. Which half is left out?",
         MACS,
     ),
-    "factor": ("This is right but for a constant factor: each symbol is where it belongs. What is counted once too "
-               "often, or not often enough?", COSTS),
+    "factor": ("Between this and the right answer lies a constant factor, and nothing else. What is counted once too "
+               "often, or not often enough? (Between two small numbers, that may be chance.)", COSTS),
     "bits": ("This is off by a factor of 8: bits and bytes. Sizes are asked for in bytes, links are often sold in "
              "bits.", SIZES),
     "element-size": ("This is off by a factor of 4. Elements and bytes, perhaps: where bytes are asked for, how many "
@@ -37,8 +37,8 @@ REMARKS: dict[str, tuple[str, str]] = {
     "binary": ("This is off by what lies between 1000 and 1024: GB and GiB are different units. Device memories are "
                "given in one, file sizes often in the other.", SIZES),
     "sign": ("The size is right, the sign is not: what is taken from what?", COSTS),
-    "inverse": ("This is upside down: numerator and denominator have changed places. Which of the two grows, the "
-                "other fixed, when the result should grow?", WAITING),
+    "inverse": ("This is upside down, or a part of it is: something stands above the line of a fraction that belongs "
+                "below it. What should the result do when it grows?", WAITING),
     "missing": ("Here {} is missing, or not counted often enough. Ask of each symbol: if it doubled, what would the "
                 "result do?", COSTS),
     "extra": ("Here {} is counted too often. Ask of each symbol: if it doubled, would the result really "
@@ -69,7 +69,8 @@ REMARKS: dict[str, tuple[str, str]] = {
     "term:factor": ("One part of the sum is off by a constant factor; the rest is right. What is counted once too "
                     "often there, or not often enough?", SIZES),
     "padding": ("The padding is not right: how many rows does it add, and on how many sides?", COSTS),
-    "off-by-one": ("This is off by one. Try it by hand with the smallest numbers that make sense.", COSTS),
+    "off-by-one": ("This is off by one. Is the first or the last one counted, and should it be? Try it by hand with "
+                   "the smallest numbers that make sense.", COSTS),
     "sum-for-product": ("Two numbers are added that have to be multiplied: for each of the one there are all of the "
                         "other.", COSTS),
     "product-for-sum": ("Two numbers are multiplied that have to be added: one comes after the other, not for each of "

@@ -43,4 +43,4 @@ class Formula(Question):
         for mistake, wrong in wrong_values(self, seed):
             if same(value, expression(wrong), key):
                 return mistake.note()
-        return diagnose(value, wanted) or UNKNOWN
+        return self.here(diagnose(value, wanted) or UNKNOWN)

@@ -17,6 +17,9 @@ from ..verdicts import Note
 
 _PARTS = re.compile(r"(.*?[0-9.)⌉⌋])\s*([^0-9.()⌈⌉⌊⌋\s+*/^·×⋅∙−-][^0-9.()]*)?", re.DOTALL)
 
+#: A letter that stands where a factor does: 'a^2', '3*a'. A function is followed by its bracket.
+_NAME = re.compile(r"(?:^|(?<=[-+*/^·×(]))\s*[A-Za-z]\w*(?=\s*(?:[-+*/^·×)]|$))")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Number(Question):
@@ -44,6 +47,9 @@ class Number(Question):
             raise refuse_type(answer, f"a number, such as {self.example}")
         if len(answer) > LONGEST:
             raise ReadError(f"an answer has at most {LONGEST} characters, this one has {len(answer)}")
+        if not self.unit and (name := _NAME.search(answer)):
+            why = f"{quote(answer)} has the name {name[0]!r} in it; put its number there, such as {self.example}"
+            raise ReadError(why)
         parts = _PARTS.fullmatch(answer.strip())
         if parts is None:
             raise ReadError(f"{quote(answer)} is not a number; write one such as {self.example}")
@@ -68,7 +74,7 @@ class Number(Question):
             if self._near(value, _exact(wrong)):
                 return mistake.note()
         numbers = {name: _exact(n) for name, n in self.given(seed).items() if isinstance(n, int | float | Fraction)}
-        return diagnose_number(value, wanted, numbers, self.tolerance) or UNKNOWN
+        return self.here(diagnose_number(value, wanted, numbers, self.tolerance) or UNKNOWN)
 
     def _near(self, value: Fraction, wanted: Fraction) -> bool:
         return abs(value - wanted) <= abs(wanted) * self.tolerance

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import ExtentError, ReadError, quote, unknown
-from ...quantities import read_quantity
+from ...quantities import read_quantity, show
 from ..answers import LONGEST, refuse_type
 from ..questions import Given, Question, wrong_values
 from ..verdicts import Note
@@ -38,6 +38,8 @@ class Setting(Question):
     controls: Mapping[str, Control]
     goal: Callable[[Mapping[str, Any], Given], Note | None]
     start: Callable[[Given], Mapping[str, Any]] = lambda given: {}
+    #: The units of those controls in `start` that have one.
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def data(self, answer: object, given: Given) -> Any:
         panels = sys.modules.get("dnnlab.explorers.panel")  # who has a panel has imported it
@@ -51,9 +53,11 @@ class Setting(Question):
     def read(self, answer: Any, given: Given) -> dict[str, Any]:
         start = dict(self.start(given))
         said: dict[str, Any] = {}
-        for name, value in self._named(answer).items():
-            if name not in self.controls and name not in start:
-                raise unknown("control", name, (*self.controls, *start))
+        known = {name.casefold(): name for name in (*self.controls, *start)}
+        for typed, value in self._named(answer).items():
+            name = known.get(str(typed).casefold(), "")
+            if not name:
+                raise unknown("control", typed, (*self.controls, *start))
             said[name] = self._value(name, value) if name in self.controls else value
         if missing := [name for name in self.controls if name not in said]:
             raise ReadError(f"say where {', '.join(missing)} stands, such as {self.example}")
@@ -85,7 +89,8 @@ class Setting(Question):
                 raise unknown(name, value, allowed)
             return folded[str(value).casefold()]
         try:
-            number = read_quantity(value, "")
+            # A control of per cents may be told with its sign.
+            number = read_quantity(value.removesuffix("%") if type(value) is str else value, "")
         except ReadError:
             number = allowed.start - 1
         if number not in allowed:
@@ -98,7 +103,8 @@ class Setting(Question):
         start = self.start(given)
         for name, wanted in start.items():
             if str(value[name]).casefold() != str(wanted).casefold():
-                return Note(f"moved:{name}", f"Leave {name} at {wanted} here; this setting has {quote(value[name])}.")
+                there, here = (_shown(number, self.units.get(name, "")) for number in (wanted, value[name]))
+                return Note(f"moved:{name}", f"Leave {name} at {there} here; this setting has {here}.")
         wrong = self.goal(value, given)
         if wrong is None:
             return None
@@ -106,3 +112,8 @@ class Setting(Question):
             if all(value[name] == number for name, number in other.items()):
                 return mistake.note()
         return wrong
+
+
+def _shown(value: Any, unit: str) -> str:
+    """Where a control stands, as a screen shows it."""
+    return show(value, unit) if unit and isinstance(value, int | float) else quote(value).strip("'")

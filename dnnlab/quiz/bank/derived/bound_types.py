@@ -334,7 +334,8 @@ def room_steps(given: Given) -> list[Step]:
     a, product = given["a"], Linear(n=131072, k=131072, c=131072)
     small, large = (best_tiling(product, 2**20 * factor).total - product.activations for factor in (1, room(a)))
     return [
-        Step("What crosses, for a product in blocks with M bytes on the chip:", buffered_traffic()),
+        Step("Numbers that cross, for a product in blocks with M bytes on the chip (B buffers, w bytes a number):",
+             buffered_traffic()),
         Step("Its first term falls with the square root of M. For 1/a of the traffic, M has to grow by",
              roomier()),
         Step(f"The best tiling of a real product, n = k = c = 131,072, says the same: with {room(a)} MiB in place of "

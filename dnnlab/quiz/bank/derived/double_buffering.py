@@ -47,27 +47,29 @@ def third_steps(given: Given) -> list[Step]:
 
 # 6.2 Two buffers
 
+LOAD_MS, COMPUTE_MS = "load in ms", "compute in ms"
+
 
 def tiles(random: Random) -> Given:
     """How many tiles, and the milliseconds of each engine, never the same."""
     load, compute = random.sample(range(2, 8), 2)
-    return {"tiles": random.randint(6, 12), "load": load, "compute": compute}
+    return {"tiles": random.randint(6, 12), LOAD_MS: load, COMPUTE_MS: compute}
 
 
 def makespan(given: Given, buffers: int = 2, more: int = 0) -> Fraction:
     """Seconds in all; the given times are milliseconds."""
     n = given["tiles"] + more
-    return Fraction(equal_tiles(given["load"], given["compute"], n=n, buffers=buffers).makespan) / 1000
+    return Fraction(equal_tiles(given[LOAD_MS], given[COMPUTE_MS], n=n, buffers=buffers).makespan) / 1000
 
 
 def pace(given: Given) -> Fraction:
     """Seconds from one finished tile to the next, for each tile."""
-    return Fraction(equal_tiles(given["load"], given["compute"]).period * given["tiles"]) / 1000
+    return Fraction(equal_tiles(given[LOAD_MS], given[COMPUTE_MS]).period * given["tiles"]) / 1000
 
 
 def makespan_steps(given: Given) -> list[Step]:
     """The first tile, the pace of the others, and the sum."""
-    one = equal_tiles(given["load"], given["compute"], n=given["tiles"])
+    one = equal_tiles(given[LOAD_MS], given[COMPUTE_MS], n=given["tiles"])
     return [
         Step("The first tile passes both engines:", f"{one.fill} ms"),
         Step(f"Each of the {given['tiles'] - 1} others comes out later by the time of the slower engine:",
@@ -282,6 +284,11 @@ def growth() -> Any:
 def worth(factor: Any = None) -> Any:
     """The seconds of loading up to which two buffers are no slower."""
     return sympy.radsimp(sympy.solve((factor or growth()) * LOAD - (LOAD + COMPUTE), LOAD)[0])
+
+
+def rounded(given: Given, digits: int) -> Any:
+    """The exact factor, rounded."""
+    return round(float(worth() / symbol("C")), digits) * symbol("C")
 
 
 def worth_steps(given: Given) -> list[Step]:

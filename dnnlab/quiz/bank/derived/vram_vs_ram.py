@@ -122,6 +122,11 @@ def seconds(given: Given) -> Any:
     return INSIDE / spill().fast + OUTSIDE / spill().slow
 
 
+def all_outside(given: Given) -> Any:
+    """The mistake of putting all bytes into RAM."""
+    return spill().fast / spill().slow
+
+
 def stored_steps(given: Given) -> list[Step]:
     """The two times, their sum, and the time to compare it with."""
     one = spill()
@@ -138,14 +143,16 @@ def stored_steps(given: Given) -> list[Step]:
 # 5.4 How many conversations?
 
 
+#: Less than a hundred conversations each, so that three digits tell a whole one from the next.
+SERVERS = (*(("l4", tokens) for tokens in (1024, 2048, 4096)), *(("rtx-4090", tokens) for tokens in (1024, 2048, 4096)),
+           *(("a100-sxm", tokens) for tokens in (8192, 16384)), *((H100, tokens) for tokens in (8192, 16384)),
+           ("h200-sxm", 16384), ("b200", 16384), ("b200", 32768))  # fmt: skip
+
+
 def server(random: Random) -> Given:
     """A device and the length of a conversation."""
-    id = random.choice(("l4", "rtx-4090", "a100-sxm", H100, "h200-sxm", "b200"))
-    return {
-        "device": id,
-        "memory": show(device(id).capacity, "B"),
-        "tokens": random.choice((1024, 2048, 4096)),
-    }
+    id, tokens = random.choice(SERVERS)
+    return {"device": id, "memory": show(device(id).capacity, "B"), "tokens": tokens}
 
 
 def conversations(given: Given, weights: bool = True, share: Fraction = Fraction(1)) -> int:
