@@ -20,6 +20,7 @@ from benchmarks import (
     counts,
     explorers,
     grading,
+    importing,
     imports,
     pipelines,
     programs,
@@ -30,7 +31,7 @@ from benchmarks import (
 )
 from benchmarks.harness import Result, machine
 
-MODULES = (imports, programs, counts, sweeps, tiling, pipelines, checkpoints, training, explorers, grading)
+MODULES = (imports, programs, counts, sweeps, tiling, pipelines, checkpoints, training, explorers, grading, importing)
 BENCHMARKS = {module.NAME: module for module in MODULES}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from .bounds import LayerTime, NetworkTime, on
 from .classroom.commands import COMMANDS
 from .costs import cost_facts, cost_text, read_program
 from .errors import DnnlabError, quote, unknown
+from .networks import Network
 from .quantities import show
 from .tables import Column, Table
 from .terminal import fitted, paragraph, width, wrapped
@@ -123,19 +125,33 @@ def cost(
 
 @main.command(short_help="A network on a device, layer by layer.")
 @click.argument("network")
-@click.option("--batch", type=int, default=1, show_default=True, help="Samples.")
+@click.option("--batch", type=int, help="Samples. [default: 1, or those of the file]")
 @click.option("--length", type=int, help="Tokens of each sample, for a transformer.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A size that an ONNX file leaves open.")
 @machine("h100-sxm")
 @click.option("--overlap/--no-overlap", default=True, help="Do memory and arithmetic work at the same time?")
 @formats
 def analyze(
-    network: str, batch: int, length: int | None, device: str, dtype: str, overlap: bool, as_json: bool, as_csv: bool
+    network: str,
+    batch: int | None,
+    length: int | None,
+    settings: tuple[str, ...],
+    device: str,
+    dtype: str,
+    overlap: bool,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
-    """One of `dnnlab networks` on a device, layer by layer: what each costs and what it waits for."""
-    options = {"batch": batch} | ({} if length is None else {"length": length})
-    if length is not None and network in zoo.ZOO and network not in _transformers():
+    """One of `dnnlab networks`, or an ONNX file, on a device, layer by layer: what each costs and what it waits for."""
+    sizes = {name: value for name, value in (("batch", batch), ("length", length)) if value is not None}
+    if network.lower().endswith(".onnx"):
+        net = _file(network, batch, _settings(settings))
+    elif settings:
+        raise DnnlabError("--set gives sizes to an ONNX file; for a network of the zoo there are --batch and --length")
+    elif length is not None and network in zoo.ZOO and network not in _transformers():
         raise DnnlabError(f"{network} takes no --length; it is for {', '.join(_transformers())}")
-    net = zoo.network(network, **options)
+    else:
+        net = zoo.network(network, **sizes)
     time = on(net, hardware.device(device), dtype, overlap)
     assert isinstance(time, NetworkTime)
     table = _layers(time)
@@ -201,6 +217,19 @@ for _command in COMMANDS:
 
 
 # -- helpers ---------------------------------------------------------------------------------------------
+
+
+def _file(path: str, batch: int | None, sizes: dict[str, str]) -> Network:
+    """The network of an ONNX file; what it leaves out is said on stderr."""
+    wrong = next((name for name, value in sizes.items() if not value.isdecimal()), None)
+    if wrong is not None:
+        raise DnnlabError(f"--set {wrong}={quote(sizes[wrong])}: expected a size such as {wrong}=8")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        net = Network.from_onnx(path, **{name: int(value) for name, value in sizes.items()})
+    for warning in said:
+        click.echo(f"dnnlab: {warning.message}", err=True)
+    return net if batch is None else net.at_batch(batch)
 
 
 def _transformers() -> list[str]:

@@ -78,9 +78,7 @@ PYTORCH: dict[str, Keeps] = {
     "LayerNorm": _plain("inp", "mean", "inv", "weight", "bias"),
     "RMSNorm": (*_plain("inp", "inv", "weight"), *_copies("out")),  # the copy: what the weight multiplies
     **dict.fromkeys(("ReLU", "Sigmoid", "Tanh", "Softmax"), _OUTPUT),
-    **dict.fromkeys(
-        ("ReLU6", "LeakyReLU", "HardSwish", "GELU", "SiLU", "AvgPool2d", "AdaptiveAvgPool2d"), _INPUT
-    ),
+    **dict.fromkeys(("ReLU6", "LeakyReLU", "HardSwish", "GELU", "SiLU", "AvgPool2d", "AdaptiveAvgPool2d"), _INPUT),
     "PReLU": _plain("inp", "slope"),
     "MaxPool2d": (Keep("inp"), Keep("out", INDEX, copy=True)),
     "GlobalAvgPool2d": (),  # a mean needs only its count
@@ -90,17 +88,20 @@ PYTORCH: dict[str, Keeps] = {
     "RotaryEmbedding": _plain("cos", "sin"),
     "Add": (),
     "Multiply": _plain("first", "second"),
-    **dict.fromkeys(("Subtract", "Mean", "Sum", "Concatenate", "Copy"), ()),
-    "Divide": _plain("first", "second"),
-    "MatrixProduct": _plain("first", "second"),
-    "GroupNorm": _plain("inp", "mean", "inv", "weight"),
-    **dict.fromkeys(("Flatten", "View", "Input", "Constant", "Parameter"), ()),
+    "Concatenate": (),
+    "Flatten": (),
     "ScaledDotProductAttention": _ATTENTION,
     "MultiHeadAttention": (
         *_plain("inp", "weight_query", "weight_key", "weight_value", "weight_out", "context"),
         *_ATTENTION,
     ),
     "FeedForward": _plain("inp", "weight_hidden", "weight_gate", "weight_out", "hidden", "gate", "active", "mixed"),
+}
+#: Kinds that only imported networks have, on any device.
+IMPORTED: dict[str, Keeps] = {
+    **dict.fromkeys(("Divide", "MatrixProduct"), _plain("first", "second")),
+    "GroupNorm": _plain("inp", "mean", "inv", "weight"),
+    **dict.fromkeys(("Subtract", "Mean", "Sum", "Copy", "View", "Input", "Constant", "Parameter"), ()),
 }
 #: On a GPU, a dropout mask has one byte an element.
 PYTORCH_CUDA = {
@@ -145,7 +146,7 @@ def keeps(framework: str, layer: Layer, in_place: bool, needs: tuple[bool, ...])
     A function without a kind of its own keeps what its adjoint line reads, an unknown operation nothing that is known.
     Raises `UnknownNameError` for a kind that was not measured.
     """
-    table = measured(framework)
+    table = measured(framework) | IMPORTED
     layer = layer.layer if isinstance(layer, Viewed) else layer
     if isinstance(layer, Unknown):
         return ()

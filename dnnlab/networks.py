@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -9,6 +10,7 @@ from typing import Any, Self
 
 from .errors import DnnlabError, ShapeError, quote, unknown
 from .layers.base import Layer, Shape
+from .layers.moving import Given, Unknown, View
 from .notation import Dim, dimension, symbol
 from .tables import Column, Table
 
@@ -97,6 +99,20 @@ class Network:
             build.add(label, layer)
         return cls(name, build.input_shape, build.network().layers)
 
+    @classmethod
+    def from_torch(cls, module: Any, example: Any) -> Network:
+        """The network of a PyTorch module; see `dnnlab.importing.from_torch`."""
+        from .importing import from_torch
+
+        return from_torch(module, example)
+
+    @classmethod
+    def from_onnx(cls, path: Any, **sizes: int) -> Network:
+        """The network of an ONNX file; see `dnnlab.importing.from_onnx`."""
+        from .importing import from_onnx
+
+        return from_onnx(path, **sizes)
+
     def at_batch(self, n: object) -> Self:
         """The same network for a batch of `n` samples, which is the first axis of its input.
 
@@ -104,10 +120,15 @@ class Network:
         >>> zoo.lenet5(batch=8).at_batch(3) == zoo.lenet5(batch=3)
         True
         """
+        if self.input_shape[0] == dimension("batch", n):
+            return self
         build = Builder(self.name, n, *self.input_shape[1:])
         for node in self.layers:
             batch = {axes[0]: symbol(axes[0]) for axes in node.layer.takes}  # forgotten, then fitted anew
-            build.add(node.name, node.layer.at(**batch), *node.inputs, in_place=node.in_place, shares=node.shares)
+            layer = node.layer.at(**batch)
+            if isinstance(layer, View | Given):
+                layer = layer.for_batch(self.input_shape[0], build.input_shape[0])
+            build.add(node.name, layer, *node.inputs, in_place=node.in_place, shares=node.shares)
         return type(self)(self.name, build.input_shape, build.network().layers)
 
     # -- totals ------------------------------------------------------------------------------------------
@@ -122,7 +143,7 @@ class Network:
         """Multiply-accumulates of convolutions, linear layers and matrix products."""
         return sum(_costs(node.layer, True)[0] for node in self.layers)
 
-    @property
+    @cached_property
     def parameters(self) -> Dim:
         """Learned parameters, shared ones counted once."""
         return sum(node.parameters for node in self.layers)
@@ -172,7 +193,13 @@ class Network:
         rows = self.rows(input_gradient)
         body = [tuple(getattr(row, column.key) for column in columns) for row in rows]
         total = tuple(sum(getattr(row, key) for row in rows) for key in ("macs", "ops", "backward_ops"))
-        return Table(columns, (*body, ("total", "", None, self.parameters, *total)), title=self.name)
+        last = (f"total{self._without}", "", None, self.parameters, *total)
+        return Table(columns, (*body, last), title=self.name)
+
+    @property
+    def left_out(self) -> tuple[Node, ...]:
+        """The layers whose operation the catalogue does not know: their arithmetic is missing in every total."""
+        return tuple(node for node in self.layers if isinstance(node.layer, Unknown))
 
     @cached_property
     def deep(self) -> frozenset[str]:
@@ -190,10 +217,13 @@ class Network:
 
     def __getitem__(self, name: str) -> Node:
         """The layer of that name; `UnknownNameError` suggests the nearest."""
-        for node in self.layers:
-            if node.name == name:
-                return node
-        raise unknown("layer", name, [node.name for node in self.layers])
+        if name in self._named:
+            return self._named[name]
+        raise unknown("layer", name, self._named)
+
+    @cached_property
+    def _named(self) -> dict[str, Node]:
+        return {node.name: node for node in self.layers}
 
     def last_of(self, block: str) -> Node:
         """The layer of that name, or the last layer of a block such as `layer1.0`."""
@@ -205,7 +235,14 @@ class Network:
         return self.input_shape if edge == INPUT else self[edge].output_shape
 
     def __repr__(self) -> str:
-        return f"<Network {self.name}: input {self.input_shape}, {len(self.layers)} layers>"
+        return f"<Network {self.name}: input {self.input_shape}, {len(self.layers)} layers{self._without}>"
+
+    @property
+    def _without(self) -> str:
+        """What totals leave out, in words."""
+        found = Counter(node.kind for node in self.left_out)
+        names = ", ".join(kind if times == 1 else f"{kind} (× {times})" for kind, times in found.items())
+        return names and f", without {names}"
 
     def _repr_html_(self) -> str:
         return self.table().html()
@@ -270,7 +307,7 @@ class Builder:
             raise DnnlabError(f"{self.name}: {quote(name)} should be a layer such as ReLU(), got {quote(layer)}")
         if name in self.shapes or not name:
             raise DnnlabError(f"{self.name}: the name {quote(name)} is taken or empty; give each layer its own")
-        inputs = inputs or (self.last,)
+        inputs = inputs or (() if isinstance(layer, Given) else (self.last,))
         for source in inputs:
             if source not in self.shapes:
                 raise unknown(f"layer before {name!r}", source, self.shapes)

@@ -10,13 +10,12 @@ from .base import Layer
 from .convolution import Conv1d, Conv2d, ConvTranspose2d, DepthwiseConv2d, PointwiseConv2d
 from .elementwise import (
     GELU,
-    Add,
     Concatenate,
     Dropout,
     Flatten,
     HardSwish,
     LeakyReLU,
-    Multiply,
+    Pointwise,
     PReLU,
     ReLU,
     ReLU6,
@@ -26,9 +25,13 @@ from .elementwise import (
 )
 from .embeddings import AddEmbedding, Embedding, RotaryEmbedding
 from .linear import BatchedLinear, Linear
-from .normalization import BatchNorm2d, LayerNorm, RMSNorm
+from .moving import Copy, Given, Unknown, View, Viewed
+from .normalization import BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
 from .optimizers import SGD, Adam, Momentum
+from .pairwise import Add, Divide, Multiply, Subtract
 from .pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from .products import MatrixProduct
+from .reductions import Mean, Sum
 
 #: Every layer of the catalogue by name.
 CATALOGUE: dict[str, type[Layer]] = {
@@ -83,4 +86,16 @@ __all__ = [
     "SGD",
     "Momentum",
     "Adam",
+    "MatrixProduct",
+    "GroupNorm",
+    "Mean",
+    "Sum",
+    "Subtract",
+    "Divide",
+    "Pointwise",
+    "View",
+    "Viewed",
+    "Copy",
+    "Given",
+    "Unknown",
 ]

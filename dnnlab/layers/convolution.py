@@ -205,6 +205,7 @@ class ConvTranspose2d(Layer):
     padding: Pair = 0
     dilation: Pair = 1
     output_padding: Pair = 0
+    groups: Dim = 1
     bias: bool = False
 
     takes: ClassVar[tuple[tuple[str, ...], ...]] = (("n", "c", "h", "w"),)
@@ -241,21 +242,24 @@ class ConvTranspose2d(Layer):
             stride=self.stride, padding=self.padding, dilation=self.dilation,
         )  # fmt: skip
         row, col, settings = mirror.window()
-        lines = [f"out[n,k,{row},{col}] += weight[c,k,i,j] * inp[n,c,y,x]"]
+        groups = dimension("groups", self.groups)
+        k, c = ratio(self.k, groups), ratio(self.c, groups)
+        g, split = ("g,", (groups,)) if groups != 1 else ("", ())
+        lines = [f"out[n,{g}k,{row},{col}] += weight[{g}c,k,i,j] * inp[n,{g}c,y,x]"]
         roles = {"inp": "input", "weight": "parameter", "out": "output"}
         shapes: dict[str, Shape] = {
-            "inp": (self.n, self.c, self.h, self.w),
-            "weight": (self.c, self.k, self.r, self.s),
-            "out": (self.n, self.k, self.y, self.x),
+            "inp": (self.n, *split, c, self.h, self.w),
+            "weight": (*split, c, k, self.r, self.s),
+            "out": (self.n, *split, k, self.y, self.x),
         }
-        program = self.read(lines, roles, shapes, **settings, y=self.h, x=self.w, i=self.r, j=self.s)
+        inner = {"k": k, "c": c, "g": groups}
+        program = self.read(lines, roles, shapes, **settings, **inner, y=self.h, x=self.w, i=self.r, j=self.s)
         if not self.bias:
             return program
-        shift = self.read(
-            ["out[n,k,y,x] += bias[k]"], {"bias": "parameter", "out": "output"}, shapes, y=self.y, x=self.x
-        )
+        roles = {"bias": "parameter", "out": "output"}
+        shift = self.read([f"out[n,{g}k,y,x] += bias[{g}k]"], roles, shapes, **inner, y=self.y, x=self.x)
         return Program(
             program.nests + shift.nests,
             (*program.roles, ("bias", "parameter")),
-            (*program.shapes, ("bias", (self.k,))),
+            (*program.shapes, ("bias", (*split, k))),
         )

@@ -181,28 +181,25 @@ class Dropout(Elementwise):
 
 
 @catalogued
-class _Pairwise(Elementwise):
-    """Two inputs of one shape."""
+class Pointwise(Elementwise):
+    """A function of each element that has no kind of its own; `expression` is the right-hand side, with `{x}` for the
+    element, and `name` what it is called.
 
-    arity = 2
+    >>> Pointwise(name="Mish", expression="{x} * tanh(log(1 + exp({x})))").operations
+    {'multiply': m, 'tanh': m, 'log': m, 'add': m, 'exp': m}
+    """
 
-    def define(self) -> Program:
-        roles = {"first": "input", "second": "input", "out": "output"}
-        return self.read("out[i] = " + self.formula, roles, {}, i=self.m)
+    name: str
+    expression: str
 
+    @property
+    def kind(self) -> str:
+        return self.name
 
-@catalogued
-class Add(_Pairwise):
-    """The sum of two tensors, as at the end of a residual block."""
-
-    formula = "first[i] + second[i]"
-
-
-@catalogued
-class Multiply(_Pairwise):
-    """The element-wise product of two tensors, as in a gated feed-forward layer."""
-
-    formula = "first[i] * second[i]"
+    @property
+    def formula(self) -> str:  # type: ignore[override]
+        """The right-hand side."""
+        return self.expression
 
 
 @catalogued
