@@ -56,7 +56,7 @@ def outside(given: Given) -> str:
 
 
 def two_buffers(given: Given) -> str:
-    load, compute = given["load"], given["compute"]
+    load, compute = given["load in ms"], given["compute in ms"]
     return f"{load + compute + (given['tiles'] - 1) * max(load, compute)} ms"
 
 

@@ -136,7 +136,7 @@ def _row(grades: Grades, student: Student) -> tuple[Any, ...]:
 
 def _note(student: Student, question: Question) -> str:
     verdict = student.verdicts.get(question.id)
-    return "" if verdict is None else verdict.note
+    return "" if verdict is None or verdict.note == UNKNOWN.id else verdict.note  # not "wrong: wrong"
 
 
 def _record(grades: Grades, student: Student) -> dict[str, Any]:

@@ -47,7 +47,7 @@ QUESTIONS = (
             Mistake(
                 "one-gradient",
                 lambda given: "loss",
-                "All outputs are there, and a first gradient is made. Is that the most gradients that are held at once?",
+                "All outputs are there, and a first gradient is made. Is that the most that are held at once?",
                 KEPT,
             ),
         ),
@@ -55,7 +55,7 @@ QUESTIONS = (
     ),
     Choice(
         id="7.2",
-        title="other gradients?",
+        title="other gradients",
         level=1,
         example="'neither'",
         options=("equal", "close", "neither"),

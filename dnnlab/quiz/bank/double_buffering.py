@@ -44,6 +44,7 @@ HOW = "06_double_buffering/How much is a buffer worth?"
 CAN = "06_double_buffering/Can loading overlap with computation?"
 STORES = "06_double_buffering/Results must leave, too"
 SIZE = "06_double_buffering/Buffers against tile size"
+ROUNDED = "That is it, but rounded: write it exactly, with its root."
 FAR = "06_double_buffering/A longer way: disk → RAM → VRAM → chip"
 
 QUESTIONS = (
@@ -135,7 +136,7 @@ QUESTIONS = (
             Mistake(
                 "nobody",
                 lambda given: NOBODY,
-                "Compare what a tile takes in the two: can both work without a break, from the second tile to the last?",
+                "Compare what a tile takes in the two: can both work without a break in between?",
                 SEE,
             ),
         ),
@@ -284,10 +285,8 @@ QUESTIONS = (
                 "side.",
                 SIZE,
             ),
-            *(
-                Mistake(f"rounded:{digits}", partial(rounded, digits=digits), "That is it, rounded. Write it exactly.")
-                for digits in (1, 2, 3, 4)
-            ),
+            Mistake("rounded:2", partial(rounded, digits=2), ROUNDED, SIZE),
+            Mistake("rounded:3", partial(rounded, digits=3), ROUNDED, SIZE),
         ),
     ),
 )

@@ -202,7 +202,7 @@ QUESTIONS = (
     ),
     Choice(
         id="2.6",
-        title="may it overwrite its input?",
+        title="overwriting the input",
         level=3,
         example="'square, mish'",
         options=tuple(derived.CURVES),
@@ -235,7 +235,7 @@ QUESTIONS = (
     ),
     Choice(
         id="2.7",
-        title="which layers of MobileNetV2 keep the multipliers busy?",
+        title="layers of MobileNetV2 that keep the multipliers busy",
         level=3,
         example="'batch norm, linear'",
         options=tuple(derived.MOBILE),
@@ -270,7 +270,7 @@ QUESTIONS = (
     ),
     Formula(
         id="2.8",
-        title="from how many rows on is it compute-bound?",
+        title="rows from which on it is compute-bound",
         level=4,
         example="'d/B'",
         names=("d", "B"),

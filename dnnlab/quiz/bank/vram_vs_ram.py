@@ -166,7 +166,7 @@ QUESTIONS = (
             Mistake(
                 "against-a-part",
                 lambda given: 1 + OUTSIDE / INSIDE * all_outside(given),
-                "You compare with reading V bytes. If all bytes were in VRAM, there would be the R others to read, too.",
+                "You compare with reading V bytes. If all bytes were in VRAM, there would be R more to read.",
                 NOT,
             ),
         ),

@@ -13,7 +13,7 @@ SIZES = "05_vram_vs_ram/Does it fit?"
 BUFFERS = "06_double_buffering/Can loading overlap with computation?"
 WAITING = "04_bound_types/Two engines, one layer"
 
-PART = "One part of your formula is not right yet, and of this part: "
+PART = "One part of your formula is not right yet, and this is about that part alone. "
 
 #: By kind, or by the whole id: the message ({} is what follows the colon) and where to look.
 REMARKS: dict[str, tuple[str, str]] = {
@@ -27,8 +27,8 @@ REMARKS: dict[str, tuple[str, str]] = {
         "and comes out, a number may take two bytes. Which half is left out?",
         MACS,
     ),
-    "factor": ("Between this and the right answer lies a constant factor, and nothing else. What is counted once too "
-               "often, or not often enough? (Between two small numbers, that may be chance.)", COSTS),
+    "factor": ("Between this and the right answer lies a constant factor (which may be chance, where both are small "
+               "numbers). What is counted once too often, or not often enough?", COSTS),
     "bits": ("This is off by a factor of 8: bits and bytes. Sizes are asked for in bytes, links are often sold in "
              "bits.", SIZES),
     "element-size": ("This is off by a factor of 4. Elements and bytes, perhaps: where bytes are asked for, how many "

@@ -43,4 +43,5 @@ class Formula(Question):
         for mistake, wrong in wrong_values(self, seed):
             if same(value, expression(wrong), key):
                 return mistake.note()
-        return self.here(diagnose(value, wanted) or UNKNOWN)
+        found = diagnose(value, wanted)
+        return UNKNOWN if found is None else self.here(found)

@@ -74,7 +74,8 @@ class Number(Question):
             if self._near(value, _exact(wrong)):
                 return mistake.note()
         numbers = {name: _exact(n) for name, n in self.given(seed).items() if isinstance(n, int | float | Fraction)}
-        return self.here(diagnose_number(value, wanted, numbers, self.tolerance) or UNKNOWN)
+        found = diagnose_number(value, wanted, numbers, self.tolerance)
+        return UNKNOWN if found is None else self.here(found)
 
     def _near(self, value: Fraction, wanted: Fraction) -> bool:
         return abs(value - wanted) <= abs(wanted) * self.tolerance

@@ -58,7 +58,11 @@ class Setting(Question):
             name = known.get(str(typed).casefold(), "")
             if not name:
                 raise unknown("control", typed, (*self.controls, *start))
-            said[name] = self._value(name, value) if name in self.controls else value
+            if name in self.controls:
+                value = self._value(name, value)
+            elif name in self.units:
+                value = read_quantity(value, self.units[name])
+            said[name] = value
         if missing := [name for name in self.controls if name not in said]:
             raise ReadError(f"say where {', '.join(missing)} stands, such as {self.example}")
         return start | said
@@ -116,4 +120,4 @@ class Setting(Question):
 
 def _shown(value: Any, unit: str) -> str:
     """Where a control stands, as a screen shows it."""
-    return show(value, unit) if unit and isinstance(value, int | float) else quote(value).strip("'")
+    return show(value, unit, binary=unit == "B") if unit and isinstance(value, int | float) else quote(value).strip("'")

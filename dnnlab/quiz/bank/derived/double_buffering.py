@@ -288,7 +288,8 @@ def worth(factor: Any = None) -> Any:
 
 def rounded(given: Given, digits: int) -> Any:
     """The exact factor, rounded."""
-    return round(float(worth() / symbol("C")), digits) * symbol("C")
+    (compute,) = worth().free_symbols
+    return Fraction(str(round(float(worth().subs(compute, 1)), digits))) * compute
 
 
 def worth_steps(given: Given) -> list[Step]:
