@@ -67,7 +67,7 @@ NOTE = (
     "outside gives them), layer by layer, during the work on the layer before, or with a wait for each. Seconds are of "
     "one forward pass, at best: every tensor crosses once, and reading the cache of a decoder is left out."
 )
-_STEPS = 50
+_STEPS = 25
 _LITTLE_MORE = 1.5
 
 
