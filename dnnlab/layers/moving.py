@@ -122,30 +122,11 @@ class Given(Layer):
 
 
 @catalogued
-class Unknown(Layer):
-    """An operation that the catalogue does not have: its shapes and its parameters are known, its arithmetic is not,
-    and counts as nothing. The kind is the operation's name.
+class _Shaped(Layer):
+    """What layers share whose shapes are given, not made of dimensions."""
 
-    >>> Unknown(operation="lstm", sources=((5, 2, 8),), target=(5, 2, 16), learned=1600).ops
-    0
-    """
-
-    operation: str
     sources: tuple[Shape, ...]
     target: Shape
-    learned: Dim = 0
-
-    def fit(self, *shapes: Shape) -> Self:
-        if len(shapes) != len(self.sources):
-            raise ShapeError(f"{self.kind} takes {len(self.sources)} input(s), got {len(shapes)}")
-        target = self.target
-        for old, new in zip(self.sources[:1], shapes, strict=False):
-            target = rescaled(self.kind, old, new, target)
-        return self.at(sources=tuple(shapes), target=target)
-
-    @property
-    def kind(self) -> str:
-        return self.operation
 
     @property
     def input_shapes(self) -> tuple[Shape, ...]:
@@ -154,6 +135,32 @@ class Unknown(Layer):
     @property
     def output_shape(self) -> Shape:
         return self.target
+
+    def grown(self, shapes: tuple[Shape, ...]) -> Shape:
+        """The target for inputs of these shapes, which may differ from the sources in their batch only."""
+        if len(shapes) != len(self.sources):
+            raise ShapeError(f"{self.kind} takes {len(self.sources)} input(s), got {len(shapes)}")
+        return rescaled(self.kind, self.sources[0], shapes[0], self.target) if shapes else self.target
+
+
+@catalogued
+class Unknown(_Shaped):
+    """An operation that the catalogue does not have: its shapes and its parameters are known, its arithmetic is not,
+    and counts as nothing. The kind is the operation's name.
+
+    >>> Unknown(operation="lstm", sources=((5, 2, 8),), target=(5, 2, 16), learned=1600).ops
+    0
+    """
+
+    operation: str
+    learned: Dim = 0
+
+    def fit(self, *shapes: Shape) -> Self:
+        return self.at(sources=shapes, target=self.grown(shapes))
+
+    @property
+    def kind(self) -> str:
+        return self.operation
 
     @property
     def parameters(self) -> Dim:
@@ -165,7 +172,7 @@ class Unknown(Layer):
 
 
 @catalogued
-class Viewed(Layer):
+class Viewed(_Shaped):
     """A layer on tensors that have other axes than its lines: the same elements in the same number.
 
     A linear layer on (n, h, w, c) is a linear layer of n·h·w rows.
@@ -177,8 +184,6 @@ class Viewed(Layer):
     """
 
     layer: Layer
-    sources: tuple[Shape, ...]
-    target: Shape
 
     def check(self) -> None:
         inner = (*self.layer.input_shapes, self.layer.output_shape)
@@ -187,18 +192,13 @@ class Viewed(Layer):
             raise ShapeError(f"{self.kind} has {inner}, which does not hold as many elements as {outer}")
 
     def fit(self, *shapes: Shape) -> Self:
-        if tuple(shapes) == self.sources:
+        if shapes == self.sources:
             return self
-        if len(shapes) != len(self.sources):
-            raise ShapeError(f"{self.kind} takes {len(self.sources)} input(s), got {len(shapes)}")
+        target = self.grown(shapes)
         opened = self.layer.at(**{axes[0]: symbol(axes[0]) for axes in self.layer.takes})
         sizes = zip(self.sources, shapes, self.layer.input_shapes, strict=True)
         inner = opened.fit(*(self._inner(old, new, shape) for old, new, shape in sizes))
-        return self.at(
-            layer=inner,
-            sources=tuple(shapes),
-            target=rescaled(self.kind, self.sources[0], shapes[0], self.target),
-        )
+        return self.at(layer=inner, sources=shapes, target=target)
 
     def _inner(self, old: Shape, new: Shape, shape: Shape) -> Shape:
         """The inner shape: its first axis counts rows, so that it grows with the elements."""
@@ -212,14 +212,6 @@ class Viewed(Layer):
     @property
     def kind(self) -> str:
         return self.layer.kind
-
-    @property
-    def input_shapes(self) -> tuple[Shape, ...]:
-        return self.sources
-
-    @property
-    def output_shape(self) -> Shape:
-        return self.target
 
     @property
     def input_names(self) -> tuple[str, ...]:
