@@ -13,16 +13,17 @@ held against every size under every order of the loops, 0.5 % missed the least t
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import combinations, groupby, pairwise
 from itertools import product as every
 from math import prod
 from operator import ge, le, mul
 
 from ..loopnest import LoopNest
 from ..notation import ceil_div
+from .axes import Axis
 from .counting import Operand, Traffic, count, operands, reach, stays, summed
 
 Order = tuple[str, ...]
@@ -80,6 +81,8 @@ def loop_orders(
 ) -> tuple[Order, ...]:
     """The orders worth looking at, each outermost first.
 
+    Of two orders that mirror each other (rows for columns of a square picture) only one is looked at.
+
     >>> loop_orders(LoopNest("out[n,k] += weight[k,c] * inp[n,c]", n=4, k=4, c=4))
     (('k', 'c', 'n'), ('n', 'k', 'c'), ('n', 'c', 'k'))
     """
@@ -94,6 +97,7 @@ def loop_orders(
         rest = tuple(name for name in loops if name in kept.loops)
         chains = [[free, *after] for after in _chains(rest, frozenset([kept]))]
     orders: dict[tuple[Reuse, ...], Order] = {}
+    mirrors = _mirrors(tensors)
     for chain in chains:  # blocks of loops, innermost block first
         choices = []
         for block in chain:
@@ -101,8 +105,25 @@ def loop_orders(
             choices.append([(*(n for n in block if n != name), name) for name in slides] or [block])
         for blocks in every(*choices):
             order = tuple(name for block in reversed(blocks) for name in block)
-            orders.setdefault(_reuse(tensors, order, keep_halo), order)
+            alike = (tuple(mirror.get(name, name) for name in order) for mirror in mirrors)
+            if not any(_reuse(tensors, other, keep_halo) in orders for other in alike):
+                orders.setdefault(_reuse(tensors, order, keep_halo), order)
     return tuple(orders.values())
+
+
+def _mirrors(tensors: tuple[Operand, ...]) -> list[dict[str, str]]:
+    """Loops that can change places and leave every tensor as it is: rows and columns, where picture and filter are
+    square. An order and its mirror move the same."""
+    found = []
+    for one, other in (pair for tensor in tensors for pair in combinations(tensor.axes, 2)):
+        swap = {**dict(zip(one.names, other.names, strict=False)), **dict(zip(other.names, one.names, strict=False))}
+        if len(one.names) > 1 and swap not in found and all(set(t.axes) == set(_renamed(t.axes, swap)) for t in tensors):
+            found.append(swap)
+    return found
+
+
+def _renamed(axes: Iterable[Axis], names: Mapping[str, str]) -> Iterator[Axis]:
+    return (replace(axis, names=tuple(names.get(name, name) for name in axis.names)) for axis in axes)
 
 
 def _chains(loops: tuple[str, ...], staying: frozenset[Operand]) -> Iterator[list[tuple[str, ...]]]:
@@ -184,6 +205,8 @@ def _options(
             tile.append(held)
             moved.append(crossing)
         options.append(Option(tuple(size.items()), tuple(tile), tuple(moved)))
+    if len(group) == 1:  # larger tiles move less: of those that move the same, the smallest is best
+        return tuple(list(run)[-1] for _, run in groupby(options, key=lambda option: option.moved))
     return tuple(_undominated(options))
 
 
