@@ -48,10 +48,11 @@ def test_the_picture_is_back_soon_after_a_key(view: View, record_property: Any) 
     slider.press("Home")
     view.settled()
     view.page.evaluate("() => { window.times = []; }")
-    for _ in range(12):
-        before = view.settled(0.1)
+    for count in range(12):
+        view.settled(0.1)
         slider.press("ArrowRight")
-        view.until(lambda now, before=before: now != before, "a key")
+        # who looks at the panel meanwhile makes the browser lay it out, and is slow itself
+        view.page.wait_for_function("count => window.times.length > count", arg=count, polling=100)
     times = view.page.evaluate("() => window.times")
     assert len(times) == 12
     record_property("key_to_picture_ms", round(statistics.median(times)))  # a report: machines differ
