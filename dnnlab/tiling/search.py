@@ -117,7 +117,8 @@ def _mirrors(tensors: tuple[Operand, ...]) -> list[dict[str, str]]:
     found = []
     for one, other in (pair for tensor in tensors for pair in combinations(tensor.axes, 2)):
         swap = {**dict(zip(one.names, other.names, strict=False)), **dict(zip(other.names, one.names, strict=False))}
-        if len(one.names) > 1 and swap not in found and all(set(t.axes) == set(_renamed(t.axes, swap)) for t in tensors):
+        alike = all(set(tensor.axes) == set(_renamed(tensor.axes, swap)) for tensor in tensors)
+        if len(one.names) > 1 and alike and swap not in found:
             found.append(swap)
     return found
 
