@@ -71,11 +71,29 @@ def markdown(machine: Mapping[str, Any], results: Iterable[Result], skipped: Map
         + (f" Load average at the start: {load:.1f}." if load is not None else "")
         + "\n",
     ]
+    results = list(results)
+    text += _in_short(results, skipped)
     for result in results:
         text += [f"## {result.name}\n", result.about + "\n"]
         if result.findings:
             text += ["| what | measured | unit | target |", "| --- | --- | --- | --- |"]
             text += [f"| {f.what} | {f.spread} | {f.unit} | {_target(f)} |" for f in result.findings] + [""]
         text += [f"Not run: {name}: {reason}\n" for name, reason in result.skipped.items()]
-    text += [f"Benchmark not run: {name}: {reason}\n" for name, reason in skipped.items()]
     return "\n".join(text)
+
+
+def _in_short(results: Iterable[Result], skipped: Mapping[str, str]) -> list[str]:
+    """A row for each benchmark: its first ratio, how many targets it meets, which it misses; then what did not run."""
+    text = ["## In short\n", "| benchmark | its first ratio | targets met | missed |", "| --- | --- | --- | --- |"]
+    for result in results:
+        ratios = [f for f in result.findings if f.unit in ("×", "%")] or list(result.findings)
+        first = f"{ratios[0].what}: {ratios[0].spread} {ratios[0].unit}" if ratios else "nothing ran"
+        aimed = [f for f in result.findings if f.met is not None]
+        missed = [f"{f.what}: {number(f.spread.median)} {f.unit}".rstrip() for f in aimed if not f.met]
+        met = f"{len(aimed) - len(missed)} of {len(aimed)}" if aimed else ""
+        text.append(f"| [{result.name}](#{result.name}) | {first} | {met} | {'; '.join(missed)} |")
+    text.append("")
+    absent = {name: reason for result in results for name, reason in result.skipped.items()}
+    parts = [f"- benchmark `{name}`: {reason}" for name, reason in skipped.items()]
+    parts += [f"- {name}: {reason}" for name, reason in absent.items()]
+    return [*text, *(["Not run:\n", *parts, ""] if parts else ["Nothing was left out.\n"])]

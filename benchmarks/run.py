@@ -22,6 +22,7 @@ from benchmarks import (
     grading,
     importing,
     imports,
+    measuring,
     pipelines,
     programs,
     report,
@@ -29,9 +30,10 @@ from benchmarks import (
     tiling,
     training,
 )
-from benchmarks.harness import Result, machine
+from benchmarks.harness import ROOT, Result, machine
 
-MODULES = (imports, programs, counts, sweeps, tiling, pipelines, checkpoints, training, explorers, grading, importing)
+MODULES = (imports, programs, counts, sweeps, tiling, pipelines, checkpoints, training, explorers, grading, importing,
+           measuring)  # fmt: skip
 BENCHMARKS = {module.NAME: module for module in MODULES}
 
 
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.repeats < 1:
         parser.error("--repeats takes a number of at least 1")
     names = list(dict.fromkeys(options.only or BENCHMARKS))
-    about, results = machine(), list[Result]()
+    about, results, failed = machine(), list[Result](), 0
     skipped = {name: "not asked for" for name in BENCHMARKS if name not in names}
     skipped |= {name: "the run was stopped before it" for name in names}
     for name in names:
@@ -55,15 +57,21 @@ def main(arguments: list[str] | None = None) -> int:
             if sys.stdout.isatty():
                 print(f"\r\033[K{name:<10}{time.monotonic() - begin:5.0f} s  {step}", end="", flush=True)
 
-        results.append(BENCHMARKS[name].measure(options.repeats, progress))
+        try:
+            results.append(BENCHMARKS[name].measure(options.repeats, progress))
+            del skipped[name]
+            found = report.lines(results[-1])
+        except Exception as error:  # one that fails must not take the others along
+            failed = 1
+            skipped[name] = f"{type(error).__name__}: {error}".splitlines()[0].replace(str(ROOT), ".")
+            found = f"  not run: {skipped[name]}"
         if sys.stdout.isatty():
             print("\r\033[K", end="")
-        print(f"{name:<10}{time.monotonic() - begin:5.0f} s", flush=True)
-        print(report.lines(results[-1]), flush=True)
-        del skipped[name]
+        print(f"{name:<10}{time.monotonic() - begin:5.0f} s   {len(results)} of {len(names)} done", flush=True)
+        print(found, flush=True)
         report.write(options.out, about, results, skipped)
     print(f"report: {options.out / 'report.md'}")
-    return 0
+    return failed
 
 
 if __name__ == "__main__":

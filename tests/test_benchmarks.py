@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import report
-from benchmarks.harness import Candidate, Finding, Result, Spread, in_turn, machine, ratio, run
+from benchmarks.harness import Candidate, Finding, Progress, Result, Spread, in_turn, machine, ratio, run
 from benchmarks.run import BENCHMARKS, main
 
 
@@ -45,7 +46,34 @@ def test_what_cannot_run_is_named() -> None:
     assert "no_such_package not installed" in skipped["absent"]
     assert skipped["broken"] == "ValueError: no such luck"
     text = report.markdown(machine(), [Result("name", "about", (), skipped)], {})
-    assert "Not run: broken: ValueError: no such luck" in text
+    assert "- broken: ValueError: no such luck" in text and "- absent: no_such_package not installed" in text
+
+
+def test_the_page_begins_with_what_was_met_and_missed() -> None:
+    findings = (
+        Finding("time", Spread.of([1.0]), "s", ("<=", 2)),
+        Finding("times as fast", Spread.of([4.0, 5.0]), "×", (">=", 9)),
+    )
+    text = report.markdown(machine(), [Result("race", "about", findings)], {"other": "not asked for"})
+    assert "| [race](#race) | times as fast: 4.5 (4 … 5) × | 1 of 2 | times as fast: 4.5 × |" in text
+    assert "- benchmark `other`: not asked for" in text
+
+
+def test_a_benchmark_that_fails_does_not_take_the_others_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(repeats: int, progress: Progress) -> Result:
+        raise ValueError("no such luck")
+
+    def fine(repeats: int, progress: Progress) -> Result:
+        return Result("fine", "about", ())
+
+    rooms = {"broken": SimpleNamespace(measure=broken), "fine": SimpleNamespace(measure=fine)}
+    monkeypatch.setattr("benchmarks.run.BENCHMARKS", rooms)
+    assert main(["--out", str(tmp_path)]) == 1
+    assert "not run: ValueError: no such luck" in capsys.readouterr().out
+    record = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert record["not_run"] == {"broken": "ValueError: no such luck"} and [*record["benchmarks"]] == ["fine"]
 
 
 def test_the_entry_point_writes_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
