@@ -171,7 +171,9 @@ def run_tests(names: list[str], extras: list[str], slow: bool, more: list[str]) 
     if slow:
         os.environ["DNNLAB_SLOW"] = "1"  # read by tests/conftest.py
     LOGS.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("DNNLAB_PROGRESS", str(LOGS / "progress.json"))  # notebooks under test are no student
+    # Notebooks under test are no student, and the figures of a machine that runs tests are no student's either.
+    os.environ.setdefault("DNNLAB_PROGRESS", str(LOGS / "progress.json"))
+    os.environ.setdefault("DNNLAB_MACHINE", str(LOGS / "machine.json"))
     plan = stages()
     total = sum((run_stage(name, plan[name], more) for name in names or plan), Counter[str]())
     print(words(total), flush=True)
@@ -256,8 +258,9 @@ def refresh(more: list[str]) -> int:
     set_up(["lab"])
     LOGS.mkdir(parents=True, exist_ok=True)
     # Nobody's predictions are stored, and no state of widgets: with it, exported pages show no picture.
-    os.environ["DNNLAB_PROGRESS"] = str(LOGS / "refresh.json")
-    (LOGS / "refresh.json").unlink(missing_ok=True)
+    for name, file in (("DNNLAB_PROGRESS", "refresh.json"), ("DNNLAB_MACHINE", "refresh-machine.json")):
+        os.environ[name] = str(LOGS / file)
+        (LOGS / file).unlink(missing_ok=True)
     keep = [f"--ExecutePreprocessor.{name}=False" for name in ("store_widget_state", "record_timing")]
     named = more or [str(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
     return become("nbconvert", "--to", "notebook", "--execute", "--inplace", *keep, *named)

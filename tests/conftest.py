@@ -18,8 +18,10 @@ settings.register_profile("ci", CALM, max_examples=100, derandomize=True, databa
 settings.register_profile("thorough", CALM, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
-# Predictions and progress of tests and of notebooks under test go to a file of their own, not among the sources.
-os.environ.setdefault("DNNLAB_PROGRESS", os.path.join(tempfile.mkdtemp(prefix="dnnlab-"), "progress.json"))
+# Progress, and what a machine busy with tests measures of itself, go to files of their own, not among the sources.
+FOLDER = tempfile.mkdtemp(prefix="dnnlab-")
+os.environ.setdefault("DNNLAB_PROGRESS", os.path.join(FOLDER, "progress.json"))
+os.environ.setdefault("DNNLAB_MACHINE", os.path.join(FOLDER, "machine.json"))
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
