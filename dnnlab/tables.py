@@ -27,7 +27,8 @@ class Column:
     """A column: the `key` of its values in JSON and CSV, its `title` on screen, and how a value is shown.
 
     With a `unit`, numbers are shown as quantities in it ('3.35 TB/s'); `show` overrides that. Numbers
-    align right, all else left, unless `align` says 'left', 'right' or 'center'.
+    align right, all else left, unless `align` says 'left', 'right' or 'center'. A page that is too narrow squeezes
+    words first: `least` is the number of letters that a line of them keeps.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Column:
     unit: str = ""
     show: Callable[[object], str] | None = None
     align: str | None = None
+    least: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", self.title or self.key)
@@ -111,7 +113,8 @@ class Table:
         columns, cells, aligns = self._shown()
         # A number and its unit stay on one line.
         nowrap = {"right": ";white-space:nowrap"}
-        styles = [f' style="text-align:{align}{nowrap.get(align, "")}"' for align in aligns]
+        least = [f";min-width:{column.least}ch" if column.least else "" for column in columns]
+        styles = [f' style="text-align:{a}{nowrap.get(a, "")}{room}"' for a, room in zip(aligns, least, strict=True)]
 
         def line(texts: Iterable[str], first: str, tag: str) -> str:
             tags = [first] + [tag] * len(columns)

@@ -40,14 +40,18 @@ def locked() -> dict[str, str]:
 
 
 def notebook_imports() -> str:
-    """Every import statement of every code cell of the notebooks, one a line, `__future__` first."""
+    """Every import statement of every code cell of the notebooks but those in a `try`, which may fail; one a line,
+    `__future__` first."""
     found: set[str] = set()
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         for cell in json.loads(path.read_text("utf-8"))["cells"]:
             if cell["cell_type"] == "code":
                 lines = "".join(cell["source"]).splitlines()
-                nodes = ast.walk(ast.parse("\n".join(x for x in lines if not x.startswith(("%", "!")))))
-                found |= {ast.unparse(x) for x in nodes if isinstance(x, ast.Import | ast.ImportFrom)}
+                nodes = list(ast.walk(ast.parse("\n".join(x for x in lines if not x.startswith(("%", "!"))))))
+                tries = [x for x in nodes if isinstance(x, ast.Try)]
+                optional = {inner for one in tries for part in one.body for inner in ast.walk(part)}
+                imports = [x for x in nodes if isinstance(x, ast.Import | ast.ImportFrom) and x not in optional]
+                found |= set(map(ast.unparse, imports))
     return "\n".join(sorted(found, key=lambda line: ("__future__" not in line, line)))
 
 

@@ -152,6 +152,11 @@ def test_symbols_and_foreign_numbers_in_json_and_csv() -> None:
     assert table.records()[0]["c3"] == 7
 
 
+def test_words_keep_the_room_they_ask_for() -> None:
+    page = Table([Column("why", least=34), "what"], [["a sentence", "b"]]).html()
+    assert page.count("text-align:left;min-width:34ch") == 2  # its header and its cell, no others
+
+
 def test_rows_may_be_mappings() -> None:
     table = Table(["a", "b"], [{"b": 2}, [1, 2]])
     assert table.rows == ((None, 2), (1, 2))
