@@ -8,6 +8,9 @@
 'memory'
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from . import zoo
 from .balance import Roofline, crossing, roofline, upgrades
 from .bounds import LayerTime, NetworkTime, on
@@ -89,6 +92,19 @@ from .quiz import check, hint, progress, solution, student
 from .sweep import sweep
 from .tiling import best_tiling, traffic
 
+if TYPE_CHECKING:
+    from .measuring.layers import measure
+    from .measuring.machine import this_machine
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Measuring is imported when it is first asked for, with all that it needs of the system."""
+        rooms = {"measure": "layers", "this_machine": "machine"}
+        if name not in rooms:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f".measuring.{rooms[name]}", __name__), name)
+
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -96,10 +112,10 @@ __all__ = [
     "NetworkTime", "Plan", "Program", "Roofline", "Schedule", "afford", "best_plan", "best_tiling", "check",
     "crossing", "device", "device_pipeline", "devices", "energy", "epoch", "equal_levels", "equal_tiles",
     "extra_forwards", "fits", "footprint", "hint", "kv_cache", "largest_batch", "lecture", "lives",
-    "measured_overlap", "memories", "on", "pareto", "pipeline", "pipeline_levels", "place", "predict",
+    "measure", "measured_overlap", "memories", "on", "pareto", "pipeline", "pipeline_levels", "place", "predict",
     "predictions", "progress", "read_formula", "reveal", "roofline", "run_pipeline", "simulate", "solution",
-    "spill", "student", "sweep", "symbol", "tradeoff", "traffic", "training_step", "transformer_layer_saved",
-    "upgrades", "zero", "zoo",
+    "spill", "student", "sweep", "symbol", "this_machine", "tradeoff", "traffic", "training_step",
+    "transformer_layer_saved", "upgrades", "zero", "zoo",
     "Conv2d",
     "DepthwiseConv2d",
     "PointwiseConv2d",

@@ -1,4 +1,4 @@
-"""The command line: `dnnlab layers`, `cost`, `analyze`, `devices`, `networks`, and those of `classroom`.
+"""The command line: `dnnlab layers`, `cost`, `analyze`, `devices`, `networks`, those of `classroom`, and `calibrate`.
 
 Every command here prints a table for people, or with `--json` and `--csv` the same values raw. Every number
 names its unit. What the library refuses becomes one line on stderr and exit code 2.
@@ -17,9 +17,10 @@ import click
 
 from . import __version__, hardware, zoo
 from .bounds import LayerTime, NetworkTime, on
-from .classroom.commands import COMMANDS
+from .classroom import commands as classroom
 from .costs import cost_facts, cost_text, read_program
 from .errors import DnnlabError, quote, unknown
+from .measuring import commands as measuring
 from .networks import Network
 from .quantities import show
 from .tables import Column, Table
@@ -212,7 +213,7 @@ def networks(as_json: bool, as_csv: bool) -> None:
     put(as_json, as_csv, table, lambda: fitted(table))
 
 
-for _command in COMMANDS:
+for _command in (*classroom.COMMANDS, *measuring.COMMANDS):
     main.add_command(_command)
 
 

@@ -23,12 +23,14 @@ from dnnlab.quantities import DTYPES, Quantity, bytes_of, positive, read_quantit
 from dnnlab.tables import Column, Table
 
 #: From sure to unsure; data/devices.toml says what each means.
-CONFIDENCE = ("verified", "derived", "secondary", "recalled", "estimate", "low-trust")
+CONFIDENCE = ("measured", "verified", "derived", "secondary", "recalled", "estimate", "low-trust")
 
 # The unit of a fact, by the first part of its name; what is not listed is a bare number.
 _UNITS = {
     "peak": "OP/s", "bandwidth": "B/s", "link": "B/s", "card_link": "B/s", "nvlink": "B/s", "ici": "B/s",
     "capacity": "B", "capacity_smallest": "B", "on_chip": "B", "parts": "B", "tdp": "W", "power": "W",
+    "bandwidth_one": "B/s", "cache_bandwidth": "B/s", "cache_bandwidth_one": "B/s", "allocation": "B/s",
+    "disk": "B/s", "disk_capacity": "B", "matrix": "FLOP/s", "functions": "OP/s", "overhead": "s",
     "price": "$", "price_high": "$", "price_per_gb": "$/GB", "price_per_gb_high": "$/GB", "energy": "J",
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ the name `….broken.json`, never overwritten.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -26,15 +27,32 @@ def read(heading: str) -> dict[str, Any]:
 
 
 def write(heading: str, entries: Mapping[str, Any]) -> None:
-    """Replace what stands under a heading, through a file beside it, so that a kernel that dies half-way loses
-    nothing. Raises DnnlabError where the folder cannot be written."""
+    """Replace what stands under a heading; a kernel that dies half-way loses nothing. Raises DnnlabError where the
+    folder cannot be written."""
     path = _path()
-    beside = path.with_suffix(f".{os.getpid()}.tmp")  # two notebooks may be at work in a folder
     try:
-        beside.write_text(json.dumps(_file() | {heading: entries}, indent=1), encoding="utf-8")
-        beside.replace(path)
+        keep(path, _file() | {heading: entries})
     except OSError as error:
         raise _refused(path, error) from None
+
+
+def keep(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file through one beside it, so that it is either the old one or the new one. Raises OSError."""
+    beside = path.with_suffix(f".{os.getpid()}.tmp")  # two notebooks may be at work in a folder
+    try:
+        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def set_aside(path: Path) -> Path:
+    """Give a file that cannot be read the name `….broken.json`, and tell it. Raises OSError."""
+    aside = path.with_suffix(".broken.json")
+    if not path.is_file():  # a folder is somebody's, whatever its name
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return path.replace(aside)
 
 
 def now() -> str:
@@ -57,7 +75,7 @@ def _file() -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         pass
     try:
-        path.replace(path.with_suffix(".broken.json"))
+        set_aside(path)
     except OSError as error:
         raise _refused(path, error) from None
     return {}

@@ -9,6 +9,7 @@ from ...quantities import bytes_of
 from ..kinds import Choice, Number, Statement
 from ..questions import Mistake, Step
 from .derived import your_machine as derived
+from .measured_times import RATES, REASONS
 
 SHEET = "08_your_machine/The data sheet"
 LAYERS = "08_your_machine/Layer by layer"
@@ -82,8 +83,9 @@ QUESTIONS = (
         ),
         notes=("Bounds: factor, memory bandwidth",),
     ),
+    *RATES,
     Statement(
-        id="8.3",
+        id="8.5",
         title="attention with shared keys",
         level=3,
         example="'score[n,g,h,i,j] += query[n,g,h,i,d]'",
@@ -117,7 +119,7 @@ QUESTIONS = (
         notes=("Computational view: parameters, re-use",),
     ),
     Choice(
-        id="8.4",
+        id="8.6",
         title="a detective's work",
         level=3,
         example="'caches'",
@@ -149,7 +151,7 @@ QUESTIONS = (
         notes=("Bounds: more time to compute or to fetch?",),
     ),
     Number(
-        id="8.5",
+        id="8.7",
         title="what the energy goes into",
         level=3,
         example="64",
@@ -180,8 +182,9 @@ QUESTIONS = (
         ),
         notes=("Bounds: factor, size of operands",),
     ),
+    *REASONS,
     Number(
-        id="8.6",
+        id="8.10",
         title="which upgrade",
         level=4,
         example="64",
