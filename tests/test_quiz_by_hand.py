@@ -6,6 +6,7 @@ they are shown, rounded. So the expected answers have an independent witness, an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from math import floor
 from typing import Any
@@ -83,6 +84,55 @@ def slowest(given: Given) -> str:
     return max(times, key=lambda name: times[name])
 
 
+def sizes(layer: str) -> dict[str, int]:
+    """'Linear(n=4, k=8, c=2)' as its letters."""
+    return {name: int(number) for name, number in re.findall(r"(\w)=(\d+)", layer)}
+
+
+def counted(layer: str) -> tuple[int, int, int]:
+    """Operations of the multiply-adds, bytes of weights, inputs and outputs, and bytes of the outputs, in fp32."""
+    d = sizes(layer)
+    if "m" in d:
+        return 0, 8 * d["m"], 4 * d["m"]
+    image, window = d.get("w", 1) * d.get("h", 1), d.get("r", 1) * d.get("s", 1)
+    outputs = d["n"] * d["k"] * image
+    return (
+        2 * outputs * d["c"] * window,
+        4 * (d["k"] * d["c"] * window + d["n"] * d["c"] * image + outputs),
+        4 * outputs,
+    )
+
+
+def share_of_roof(given: Given) -> str:
+    operations, moved, _ = counted(given["layer"])
+    arithmetic, memory = operations / value(given["arithmetic"]), moved / value(given["memory"])
+    return f"{100 * max(arithmetic, memory) / value(given['measured']):.3g} %"
+
+
+def from_which_size(given: Given) -> int:
+    """Tried out, size after size."""
+    each = (given["t2 in µs"] - given["t1 in µs"]) / (given["m2"] - given["m1"])
+    overhead = given["t1 in µs"] - given["m1"] * each
+    return next(m for m in range(0, 10**8, 100) if overhead <= 0.1 * (overhead + m * each) * (1 + 1e-9))
+
+
+def why(given: Given) -> str:
+    """What is most, once all of it makes up what was measured, as the table in the notebook has it."""
+    layer = given["layer"]
+    operations, size, result = counted(layer)
+    arithmetic, memory = operations / 150e9, size / 25e9
+    assert abs(value(given["at best"]) / max(arithmetic, memory) - 1) < 0.01
+    speed = 100e9 if size <= 32e6 else 25e9
+    added = {"overhead": 5e-6, "overlap": min(arithmetic, memory), "cache": size / speed - memory}
+    added["allocation"] = result * (1 / 4e9 - 1 / speed) * (result > 32e6)
+    added["functions"] = sizes(layer).get("m", 0) / 2e9 * layer.startswith("Sigmoid")
+    added["copies"] = 2 * size / speed * layer.startswith("Conv2d")
+    assert abs((max(arithmetic, memory) + sum(added.values())) / value(given["measured"]) - 1) < 0.03
+    most, *others = sorted(map(abs, added.values()), reverse=True)
+    assert most > 2 * sum(others)  # nothing else comes near
+    return next(name for name, seconds in added.items() if abs(seconds) == most)
+
+
 BY_HAND: dict[str, Callable[[Given], Any]] = {
     "4.1": idle,
     "4.3": used,
@@ -95,6 +145,10 @@ BY_HAND: dict[str, Callable[[Given], Any]] = {
     "6.3": waits,
     "6.4": slowest,
     "6.7": lambda given: f"spread = {100 * (given['compute'] - given['load']) // (given['compute'] + given['load'])}",
+    "8.3": share_of_roof,
+    "8.4": from_which_size,
+    "8.8": why,
+    "8.9": lambda given: "b·P/B",  # k·2·rs·wh·c·n / P = 2·rs·wh·c·n·b / B
 }
 
 
