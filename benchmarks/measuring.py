@@ -37,7 +37,7 @@ ROUNDS = 3  # at most: a round takes a minute
 LARGE = 50e6  # operations of a product whose error counts
 TARGETS = {"products": ("<=", 0.15), "streaming": ("<=", 0.25)}
 SECONDS = 0.12  # for each layer
-# A time counts when other programs had less than this share of the processors meanwhile; if not, it is taken again.
+# A time counts when other programs took less than this share of the processors meanwhile; if not, it is taken again.
 DISTURBED, TRIES = 0.08, 3
 
 
@@ -287,27 +287,17 @@ def answer(comparison: Comparison, left_out: Mapping[str, str]) -> dict[str, Any
 
 def quiet(take: Callable[[], Any]) -> Any:
     """What `take` returns, taken again while other programs disturb it; the least disturbed one in the end."""
-    found = []
+    from dnnlab.measuring.caches import system
+    from dnnlab.measuring.others import use
+
+    found, threads = [], system().busy
     for _ in range(TRIES):
-        others, everything = processor()
+        before, start = use(), time.perf_counter()
         taken = take()
-        now = processor()
-        found.append(((now[0] - others) / max(now[1] - everything, 0.01), taken))
+        found.append((before.missing(use(), threads * (time.perf_counter() - start)), taken))
         if found[-1][0] < DISTURBED:
             break
     return min(found, key=lambda one: one[0])[1]
-
-
-def processor() -> tuple[float, float]:
-    """Seconds of processor time that others have had so far, and all there were. Linux tells it; elsewhere nobody
-    disturbs."""
-    told = Path("/proc/stat")
-    if not told.exists():
-        return 0.0, time.monotonic()
-    ticks = [int(n) / os.sysconf("SC_CLK_TCK") for n in told.read_text().split("\n", 1)[0].split()[1:9]]
-    idle, waits = ticks[3:5]
-    own = os.times()
-    return sum(ticks) - idle - waits - own.user - own.system, sum(ticks)
 
 
 def main(arguments: list[str]) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from dnnlab.cli import main
 from dnnlab.errors import DnnlabError, ExtentError
 from dnnlab.hardware import CONFIDENCE, Device, Memory
-from dnnlab.measuring import caches, disk, machine, progress
+from dnnlab.measuring import caches, disk, machine, others, progress
 from dnnlab.measuring.assembling import assemble
 from dnnlab.measuring.caches import System, fits, linux, mac, records, steps
 from dnnlab.measuring.timing import Spread, settled, steady
@@ -353,6 +353,35 @@ def test_figures_that_vary_are_called_so() -> None:
     restless = replace(EXAMPLE[3], times={name: [1.0, 2.0, 3.0] for name in EXAMPLE[3].times})
     said = assemble(HERE, [*EXAMPLE[:3], restless], None, []).notes[-1]
     assert "bandwidth varied by more than 25%" in said and "fresh=True" in said and "matrix" not in said
+
+
+def test_the_peak_is_the_fastest_of_all_and_the_rate_of_a_library_its_median() -> None:
+    slowed = [replace(one, times={name: [4.0, 1.0, 4.0, 5.0] for name in one.times}) for one in EXAMPLE[:2]]
+    made = assemble(HERE, [*slowed, *EXAMPLE[2:]], None, [])
+    assert (made.peak["fp32"], made.fact("matrix.torch.fp32").value) == (140e9, 35e9)
+
+
+def test_processors_that_others_had_are_told() -> None:
+    made = assemble(HERE, EXAMPLE, None, [], missing=0.47)
+    assert "took 47% of the processors" in made.notes[-1] and "fresh=True" in made.notes[-1]
+    assert assemble(HERE, EXAMPLE, None, [], missing=0.02).notes == assemble(HERE, EXAMPLE, None, []).notes
+
+
+def test_others_are_what_the_system_counts_beyond_ourselves(tmp_path: Path) -> None:
+    # user nice system idle iowait irq softirq steal, in hundredths of a second
+    (tmp_path / "stat").write_text("cpu  90000000 0 1000 5000 500 0 0 700 0 0\ncpu0 1 2 3 4\n")
+    ticks, own = os.sysconf("SC_CLK_TCK"), os.times()
+    found = others.use(tmp_path / "stat")
+    assert found.total == pytest.approx(90007200 / ticks)
+    assert found.others == pytest.approx(90001700 / ticks - own.user - own.system, abs=0.5)
+    elsewhere = others.use(tmp_path / "nothing")
+    assert elsewhere.others == 0 and elsewhere.missing(others.use(tmp_path / "nothing"), 1.0) == 0
+
+
+def test_others_on_idle_processors_take_nothing() -> None:
+    before = others.Use(5.0, 100.0)
+    assert before.missing(others.Use(9.0, 110.0), wanted=4.0) == 0
+    assert before.missing(others.Use(9.0, 110.0), wanted=8.0) == pytest.approx(0.25)
 
 
 def test_a_cache_shared_with_neighbours_is_as_large_as_our_part() -> None:

@@ -134,7 +134,8 @@ class Seen(np.ndarray):
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         name = function.__name__
-        if name == "clip":  # it ends in a ufunc, which is seen
+        if name == "clip":  # a function of Python; it ends in a ufunc, which is seen as well
+            self.log.calls += 1
             return super().__array_function__(function, types, args, options)
         outs = {"copyto": args[:1], "take": args[3:4]}.get(name, (options.get("out"),))
         self.log.note(name, [arg for arg in args if not any(arg is out for out in outs)], outs)

@@ -19,6 +19,8 @@ from .turns import Found
 _MEASURED = f"measured on this machine by dnnlab {__version__}"
 _TOLD = "told by the system of this machine"
 _RESTLESS = 0.25  # of the median lie between the quartiles
+_MISSING = 0.1  # of the processor time that we could have had, taken by others
+_AGAIN = "this_machine(fresh=True) measures again"
 
 
 def built(name: str, facts: Sequence[Fact], notes: Sequence[str]) -> Device:
@@ -33,23 +35,38 @@ def built(name: str, facts: Sequence[Fact], notes: Sequence[str]) -> Device:
     )  # fmt: skip
 
 
-def assemble(here: System, found: Sequence[Found], disk: Disk | None, notes: Sequence[str]) -> Device:
-    """The device that the rounds found. Raises DnnlabError where they found no matrix product."""
+def assemble(
+    here: System, found: Sequence[Found], disk: Disk | None, notes: Sequence[str], missing: float = 0.0
+) -> Device:
+    """The device that the rounds found, while other programs took the share `missing` of our processors.
+
+    Raises DnnlabError where the rounds found no matrix product.
+    """
     said = [*notes, *(f"There is no figure {one.probe.fact}: {one.refusal}." for one in found if one.refusal)]
     done = [one for one in found if not one.refusal]
     facts = [fact for one in done if not one.probe.fact.startswith("step.") and (fact := _fact(one)) is not None]
-    peaks = _peaks(facts)
+    peaks = _peaks(done)
     if not peaks:
         raise DnnlabError(f"this machine could not be measured. {' '.join(said)} Allow it more seconds")
     if here.busy < here.threads:
         said.append(f"A limit keeps this process to {here.quota:g} of {here.threads} processors.")
-    said += _restless(done)
+    said += _disturbed(missing) or _restless(done)
     facts = [*peaks, *facts, *_sizes(here, done)]
     if disk is not None:
         facts = [_disk(fact, disk) if fact.name == "disk" else fact for fact in facts]
         facts.append(_new("disk_capacity", disk.capacity, "B", _TOLD, "used or not"))
     cores = f"{here.cores} core{'s' if here.cores != 1 else ''}"
     return built(f"this machine ({here.name or platform.machine() or 'processor unknown'}, {cores})", facts, said)
+
+
+def _disturbed(missing: float) -> list[str]:
+    """A note where other programs had our processors, for then all figures are low."""
+    if missing < _MISSING:
+        return []
+    return [
+        f"Other programs took {missing:.0%} of the processors meanwhile, so these rates are too low. "
+        f"When they are closed, {_AGAIN}."
+    ]
 
 
 def _restless(found: Sequence[Found]) -> list[str]:
@@ -59,8 +76,8 @@ def _restless(found: Sequence[Found]) -> list[str]:
     if not names:
         return []
     return [
-        f"Something else was at work meanwhile: {', '.join(names)} varied by more than {_RESTLESS:.0%}. "
-        "When it is quiet, this_machine(fresh=True) measures again."
+        f"The machine was restless meanwhile: {', '.join(names)} varied by more than {_RESTLESS:.0%}. "
+        f"When it is quiet, {_AGAIN}."
     ]
 
 
@@ -83,17 +100,19 @@ def _fact(found: Found) -> Fact | None:
     return _new(probe.fact, value, probe.unit, _MEASURED, note)
 
 
-def _peaks(facts: Sequence[Fact]) -> list[Fact]:
-    """For each dtype the faster library's matrix product."""
+def _peaks(found: Sequence[Found]) -> list[Fact]:
+    """For each dtype the greatest rate that was seen: what a noisy moment slows down is still possible."""
     peaks: dict[str, Fact] = {}
-    for fact in facts:
-        kind, _, rest = fact.name.partition(".")
-        if kind == "matrix":
-            library, _, dtype = rest.partition(".")
-            name = f"peak.{dtype}"
-            if name not in peaks or fact.value > peaks[name].value:
-                spelled = {"numpy": "NumPy", "torch": "PyTorch"}[library]
-                peaks[name] = replace(fact, name=name, unit="OP/s", note=f"{fact.note}; in {spelled}")
+    for one in found:
+        kind, _, rest = one.probe.fact.partition(".")
+        if kind != "matrix":
+            continue
+        library, _, dtype = rest.partition(".")
+        name, rate = f"peak.{dtype}", one.spread().greatest
+        if name not in peaks or rate > peaks[name].value:
+            spelled = {"numpy": "NumPy", "torch": "PyTorch"}[library]
+            note = f"the fastest of {one.spread().repeats} times, matrix products in {spelled}"
+            peaks[name] = _new(name, round(rate), "OP/s", _MEASURED, note)
     return list(peaks.values())
 
 

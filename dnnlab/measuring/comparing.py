@@ -193,7 +193,7 @@ class Comparison:
         error, roof = self.expected / self.time - 1, self.best / self.time
         total = ("total", "", self.best, self.expected, self.time, None, error, roof, None)
         title = f"{self.library}, {self.dtype}, on {self.device.name}"
-        return Table(columns, (*rows, total), title, self.sentence())
+        return Table(columns, (*rows, total), title, " ".join((self.sentence(), *self.device.notes)))
 
     def __repr__(self) -> str:
         return self.sentence()

@@ -192,7 +192,7 @@ class GpuMeasurement:
     runs: tuple[Mapping[str, Any], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GpuMeasurements:
     """All measurements of GPUs that ship with the library."""
 
@@ -216,6 +216,9 @@ class GpuMeasurements:
             for run in one.runs
         ]
         return Table(columns, rows, "Measured on GPUs", self.sentence())
+
+    def __repr__(self) -> str:
+        return self.sentence()
 
     def _repr_html_(self) -> str:
         return self.table().html()

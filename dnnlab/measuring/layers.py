@@ -21,7 +21,7 @@ from ..tables import Column, Table
 from .caches import system
 from .calls import bound
 from .progress import Progress, shown
-from .timing import Spread, kept_memory, steady
+from .timing import Spread, kept_memory, settled, steady
 from .work import LIBRARIES, Work
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ def measure(
     labels = {layer: name for name, layer in reversed(wanted)}
     found: dict[Layer, Spread] = {}
     with shown(progress) as step, kept_memory():
+        settled()  # what ran before in NumPy shall not slow PyTorch down
         for count, layer in enumerate(times):
             step(count / len(times), f"{labels[layer]} ({count + 1} of {len(times)})")
             found[layer] = steady(calls.call(layer, dtype, 0, *place).run, each, clock=clock)

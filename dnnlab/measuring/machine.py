@@ -27,12 +27,13 @@ from . import rates
 from .assembling import assemble, built
 from .caches import System, steps, system, usable
 from .disk import Disk, reading
+from .others import use
 from .progress import Progress, shown
 from .turns import REFUSALS, Probe, reason, take_turns
 
 FILE = "dnnlab-machine.json"
 #: Another number where a figure is measured in another way: files with an older one are measured anew.
-METHOD = 2
+METHOD = 3
 # Bytes of an array in memory: this many times the last cache, within these bounds and this share of what is free.
 _TIMES_CACHE, _LEAST_ARRAY, _MOST_ARRAY, _SHARE = 4, 16 * 2**20, 256 * 2**20, 16
 _USUAL_CACHE, _USUAL_MEMORY = 8 * 2**20, 2**30  # where the system does not tell
@@ -44,8 +45,8 @@ _AT_LEAST = 0.25
 def this_machine(fresh: bool = False, seconds: float | str = 15, progress: Progress | None = None) -> Device:
     """This machine as a `Device`, measured in about `seconds` the first time, then read from its file.
 
-    Peak rates (operations a second, by dtype) are those of matrix products, sustained; bandwidths (bytes a second)
-    those of loops like STREAM's, where a line that is fetched before it is written counts twice. `fresh` measures
+    Peak rates (operations a second, by dtype) are the greatest seen in matrix products; bandwidths (bytes a second) the
+    medians of loops like STREAM's, where a line that is fetched before it is written counts twice. `fresh` measures
     anew. `progress` takes the part that is done and what is being done; without one a bar is shown to whoever waits.
     What the system does not let us measure is left out, and the notes say why. Raises ExtentError for seconds that are
     not above zero, DnnlabError where they do not suffice for a single matrix product.
@@ -158,8 +159,10 @@ def measured(here: System, seconds: float, step: Progress, clock: Callable[[], f
         disk = _disk(stack, tell, notes)
         probes += [disk.probe] if disk else []
         until = max(begin + seconds, clock() + _AT_LEAST * seconds)
+        start, before = clock(), use()
         found = take_turns(probes, until, clock, tell)
-    return assemble(here, found, disk, notes)
+        missing = before.missing(use(), here.busy * (clock() - start))
+    return assemble(here, found, disk, notes, missing)
 
 
 def crew(here: System) -> ThreadPoolExecutor:
@@ -203,7 +206,7 @@ def _makers(here: System, pool: ThreadPoolExecutor, with_torch: bool) -> list[Ma
         ("memory", lambda: _memory(here, pool, with_torch)),
         ("fresh memory in NumPy", lambda: [rates.numpy_allocation(_FRESH)]),
         ("calls of NumPy", lambda: [rates.numpy_overhead()]),
-        ("functions in NumPy", lambda: rates.numpy_functions(2**16)),
+        ("functions in NumPy", lambda: rates.numpy_functions(2**18)),
     ]
     if not with_torch:
         return [*blas, *numpy]

@@ -138,12 +138,13 @@ class Desk:
         copied: bool = False,
         slow: str = "",
         run: int | None = None,
+        calls: int = 1,
     ) -> Array:
         """A pass over the operands that are arrays and over `out`.
 
         `copied`: a copy that the layer's lines do not ask for. `slow`: the kind of function that it evaluates for each
         element. `run`: neighbours that it treats in one go, since NumPy starts its loop anew for each row of so many;
-        without it, the axes count in which the operands stretch alike.
+        without it, the axes count in which the operands stretch alike. `calls`: how many calls it takes to start.
 
         What is written crosses twice, in place or not: a line of the cache is fetched before it is written into.
         """
@@ -153,7 +154,7 @@ class Desk:
         count = max(array.size for array in arrays.values())
         starts = count // (run or _run([array.shape for array in arrays.values()]))
         functions = ({slow: count} if slow else {}) | ({"row": starts} if starts > 1 else {})
-        found = Work(0, moved, moved if copied else 0, fetched=fetched, functions=functions)
+        found = Work(0, moved, moved if copied else 0, fetched=fetched, calls=calls, functions=functions)
         return self._step(function, operands, out, found)
 
     def copy(self, source: Any, out: Array, copied: bool = True, slow: str = "", run: int | None = None) -> Array:

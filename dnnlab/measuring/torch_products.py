@@ -36,10 +36,10 @@ def multiplied(
     """`batch` products of (rows x inner) with (inner x columns).
 
     MKL packs both operands into the order in which its kernel reads them: written once and read again, each call
-    anew. Seen in linear layers of 4000 x 4000: whatever the number of rows from 2 to 128, the time beyond arithmetic is
-    that of three more crossings of the weight (5.1 to 7 ms at 40 GB/s; 64 MB). A product with a single row or column
-    is not packed, and read by a single thread (20 GB/s with one thread allowed and with two). A bias is copied into the
-    output first, and the product added to it.
+    anew. MKL does not tell; this count fits the times of linear layers of 4000 x 4000: for 2 to 128 rows the time
+    beyond arithmetic is that of three more crossings of the weight (5.1 to 7 ms at 40 GB/s; 64 MB). A product with a
+    single row or column is not packed, and read by a single thread (20 GB/s with one thread allowed and with two). A
+    bias is copied into the output first, and the product added to it.
     """
     size = element(dtype)
     operands, out = batch * (rows + columns) * inner, batch * rows * columns
@@ -73,8 +73,9 @@ def convolved(layer: Any, dtype: str) -> Work:
         return _through_columns(layer, dtype, n, c, r * s, groups) + _padded(pad, inputs, size)
     own = inputs + weights + outputs
     copied = RELAID * ((inputs + pad if c // groups >= _BLOCK or groups > 1 else 0) + weights + outputs)
-    # The kernel goes through its filters once for each row of an output: from the inner cache, where they stay. Seen
-    # in the rate growing with the width of a row: 100 GFLOP/s at 7, 120 at 14, 145 at 28 where products reach 150.
+    # The kernel goes through its filters once for each row of an output: from the inner cache, where they stay. oneDNN
+    # does not tell; it fits the rate growing with the width of a row: 100 GFLOP/s at 7, 120 at 14, 145 at 28 where
+    # products reach 150.
     rows = n * int(getattr(layer, "y", 1))
     functions = {"reread": weights * size * rows} if r * s > 1 and groups == 1 else {}
     return Work(
