@@ -22,7 +22,7 @@ from dnnlab.hardware import CONFIDENCE, Device, Memory
 from dnnlab.measuring import caches, disk, machine, others, progress
 from dnnlab.measuring.assembling import assemble
 from dnnlab.measuring.caches import System, fits, linux, mac, records, steps
-from dnnlab.measuring.timing import Spread, settled, steady
+from dnnlab.measuring.timing import Spread, fresh_memory, kept_memory, settled, steady
 from dnnlab.measuring.turns import MOST_ROUNDS, Found, Probe, take_turns
 
 MIB, GIB = 2**20, 2**30
@@ -660,3 +660,27 @@ def test_a_short_call_is_repeated_within_a_reading() -> None:
     clock = Clock()
     assert steady(clock.work("a", 1e-6), seconds=1e-3, least=3, clock=clock).median == pytest.approx(1e-6)
     assert Spread.of([2.0]).turned(6).median == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the figures of the system are those of Linux")
+def test_memory_is_kept_inside_and_fresh_where_asked() -> None:
+    """The system counts the pages that it hands out; a page is 4 KiB or more."""
+    import resource
+
+    import numpy as np
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        np.ones(3 * MIB, np.uint8)  # less than what NumPy asks large pages for
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with kept_memory() as works:
+        if not works:
+            pytest.skip("another C library")
+        faults()
+        kept = min(faults() for _ in range(3))
+        with fresh_memory():
+            fresh = min(faults() for _ in range(3))
+        faults()
+        again = min(faults() for _ in range(3))
+    assert kept < 100 > again and fresh > 500

@@ -175,6 +175,10 @@ def test_oneDNN_lays_out_anew_what_is_counted() -> None:
         "Conv2d(n=2, k=64, c=32, h=20, w=18, r=1, s=1)",
         "Conv2d(n=2, k=16, c=3, h=20, w=18, r=5, s=5)",
         "Conv2d(n=1, k=16, c=16, h=8, w=8, r=3, s=3)",
+        "Conv2d(n=2, k=16, c=3, h=40, w=40, r=11, s=11, stride=4, padding=2)",
+        "Conv2d(n=2, k=16, c=3, h=40, w=40, r=11, s=11, stride=4, padding=0)",
+        "Conv2d(n=2, k=16, c=16, h=40, w=40, r=9, s=9, stride=(1, 2), padding=4)",
+        "Conv1d(n=2, k=16, c=3, w=640, s=11, stride=4, padding=2)",
         "DepthwiseConv2d(n=2, k=32, h=20, w=18, r=3, s=3)",
         "Conv1d(n=2, k=16, c=24, w=400, s=3)",
         "ConvTranspose2d(n=2, k=16, c=32, h=10, w=10, r=2, s=2, stride=2)",
@@ -198,10 +202,13 @@ for layer in ({", ".join(layers)}):
         shapes = re.findall(r",reorder,.*?,,([\dx]+),", lines)
         elements = sum(int(np.prod([int(size) for size in shape.split("x")])) for shape in shapes)
         found = work(layer, "fp32")
-        if shapes:
+        if shapes and ":gemm:" not in lines:
             assert found.copied == RELAID * 4 * elements, text
-        else:  # a single small image goes through columns, which are multiplied by MKL
-            assert "convolution" not in lines and found.copied > RELAID * 4 * layer.c * 9 * layer.h * layer.w
+            assert found.functions["relaid"] == elements, text
+        else:  # through columns, which are multiplied by oneDNN, or for a single small image by MKL
+            assert ("convolution" in lines) == (":gemm:" in lines) and "relaid" not in found.functions
+            columns = layer.activations // layer.k * (layer.macs // layer.activations)
+            assert found.copied > RELAID * 4 * (columns + elements), text
 
 
 @pytest.mark.parametrize("dtype", ["fp64", "fp32", "bf16", "fp16"])

@@ -38,6 +38,7 @@ FUNCTIONS = {
     "largest": ("pooling goes output by output, without vector instructions", 4),
     "average": ("pooling goes output by output, without vector instructions", 4),
     "row": ("loops start anew for each row of neighbours", 0),
+    "relaid": ("laying operands out anew takes longer than moving them", 3),
     "reread": ("operands are read again from the cache", 0),
     "product": ("threads start and wait for each other in each product", 0),
     "lone": ("a single thread reads the matrix", 1),

@@ -29,6 +29,7 @@ from .caches import System, steps, system, usable
 from .disk import Disk, reading
 from .others import use
 from .progress import Progress, shown
+from .timing import kept_memory
 from .turns import REFUSALS, Probe, reason, take_turns
 
 FILE = "dnnlab-machine.json"
@@ -149,6 +150,7 @@ def measured(here: System, seconds: float, step: Progress, clock: Callable[[], f
         step((clock() - begin) / seconds, doing)
 
     with ExitStack() as stack:
+        stack.enter_context(kept_memory())  # as `measure` does
         tell("loading PyTorch")
         if array_bytes(here) < _TIMES_CACHE // 2 * _last(here):
             notes.append(
@@ -217,6 +219,7 @@ def _makers(here: System, pool: ThreadPoolExecutor, with_torch: bool) -> list[Ma
     torch.append(("fresh memory in PyTorch", lambda: [rates.torch_allocation(_FRESH)]))
     torch.append(("calls of PyTorch", lambda: [rates.torch_overhead()]))
     torch.append(("memory", lambda: _torch_memory(here)))
+    torch.append(("filters in PyTorch", lambda: [rates.torch_relaid()]))
     torch.append(("functions in PyTorch", lambda: rates.torch_functions(2**19)))
     # Nobody's threads shall wait for those of another.
     return [*blas, *numpy, *torch]

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
 
+from .timing import fresh_memory
 from .turns import Probe
 
 # Of a matrix product: above about 1000 the rate grows no more than it varies. A smaller one where that takes too long.
@@ -166,7 +167,8 @@ def numpy_allocation(size: int) -> Probe:
     import numpy as np
 
     def run() -> None:
-        np.empty(size, np.uint8).fill(1)
+        with fresh_memory():
+            np.empty(size, np.uint8).fill(1)
 
     return Probe("allocation.numpy", "B/s", "fresh memory in NumPy", {"first write": (float(size), run)})
 
@@ -176,7 +178,8 @@ def torch_allocation(size: int) -> Probe:
     import torch
 
     def run() -> None:
-        torch.empty(size, dtype=torch.uint8).fill_(1)
+        with fresh_memory():
+            torch.empty(size, dtype=torch.uint8).fill_(1)
 
     return Probe(
         "allocation.torch", "B/s", "fresh memory in PyTorch", {"first write": (float(size), run)}, crew="PyTorch"
@@ -231,7 +234,8 @@ def torch_functions(size: int) -> list[Probe]:
 
     given = torch.linspace(-3, 3, size)
     # Which of several random numbers is the largest, a processor cannot guess; of numbers in order it can.
-    image, rows = torch.rand(1, size // 4096, 64, 64), given.reshape(-1, 256)
+    image, rows = torch.rand(1, size // 4096, 64, 64), given.reshape(-1, 1024)
+    scale = torch.ones(1024)
     kinds: dict[str, tuple[float, Callable[[], object]]] = {
         "exp": (1, lambda: torch.sigmoid(given)),
         "tanh": (1, lambda: torch.tanh(given)),
@@ -239,7 +243,7 @@ def torch_functions(size: int) -> list[Probe]:
         "largest": (1 / 4, lambda: functional.max_pool2d(image, 2)),
         "average": (1 / 4, lambda: functional.avg_pool2d(image, 2)),
         "window": (1, lambda: functional.max_pool2d(image, 8)),
-        "moments": (1, lambda: functional.layer_norm(rows, (256,))),
+        "moments": (1, lambda: functional.layer_norm(rows, scale.shape, scale, scale)),
         "sum": (2, lambda: functional.batch_norm(image, None, None, training=True)),
     }
 
@@ -259,6 +263,20 @@ def torch_functions(size: int) -> list[Probe]:
         )
         for name, (n, call) in kinds.items()
     ]  # fmt: skip
+
+
+def torch_relaid() -> Probe:
+    """Elements a second that oneDNN lays out anew, with all threads: filters, in blocks of channels."""
+    import torch
+
+    n = 320
+    filters = torch.full((n, n, 3, 3), 0.5).to_mkldnn()
+    ones = [1, 1]
+    lay_out = torch._C._nn.mkldnn_reorder_conv2d_weight  # the call of torch.utils.mkldnn
+    times = max(1, round(_CROSSING / (12 * filters.numel())))
+    run = repeated(lambda: lay_out(filters, ones, ones, ones, 1), times)
+    amount = float(filters.numel() * times)
+    return Probe("functions.torch.relaid", "OP/s", "filters in PyTorch", {"3 × 3": (amount, run)}, crew="PyTorch")
 
 
 def numpy_overhead() -> Probe:

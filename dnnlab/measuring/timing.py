@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter, process_time, sleep
@@ -20,6 +20,7 @@ _NAP, _PATIENCE = 8e-3, 0.4
 # glibc's names for its settings, from malloc.h, and the values it starts with.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _STARTED_WITH = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_MAX: 65536}
+_KEEPING = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_MAX: 0}
 
 
 @dataclass(frozen=True)
@@ -120,17 +121,30 @@ def kept_memory() -> Iterator[bool]:
     A network in training gets the same from the framework's own allocator. It works with glibc on Linux; elsewhere
     nothing changes, and the time of large results includes `allocation`.
     """
+    try:
+        yield _set(_KEEPING)
+    finally:
+        _set(_STARTED_WITH)
+
+
+@contextmanager
+def fresh_memory() -> Iterator[None]:
+    """Inside `kept_memory`: for a while freed memory goes back to the system, as it does without."""
+    _set(_STARTED_WITH)
+    try:
+        yield
+    finally:
+        _set(_KEEPING)
+
+
+def _set(settings: Mapping[int, int]) -> bool:
+    """Set up how memory is allocated; whether that works here. What is free goes back to the system."""
     libc = _glibc()
     if libc is None:
-        yield False
-        return
-    kept = all((libc.mallopt(_MMAP_MAX, 0), libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)))
-    try:
-        yield kept
-    finally:
-        for setting, value in _STARTED_WITH.items():
-            libc.mallopt(setting, value)
-        libc.malloc_trim(0)
+        return False
+    taken = all([libc.mallopt(setting, value) for setting, value in settings.items()])
+    libc.malloc_trim(0)
+    return taken
 
 
 def _glibc() -> Any:

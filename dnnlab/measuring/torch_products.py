@@ -11,6 +11,7 @@ from typing import Any
 from ..layers.attention import ScaledDotProductAttention
 from ..layers.base import Layer
 from ..layers.linear import BatchedLinear
+from ..layers.windows import both
 from ..quantities import DTYPES
 from .torch_peers import border
 from .work import Work
@@ -60,7 +61,7 @@ def convolved(layer: Any, dtype: str) -> Work:
 
     In fp32 oneDNN runs it on blocks of 8 channels: input, weights and output are laid out anew, each read and written
     (`reorder ... abcd -> aBcd8b`; 1 x 1, dilated and depth-wise ones and a batch of one too). An input of fewer than
-    8 channels is read as it is.
+    8 channels is read as it is. For strided filters wider than 7 with a border oneDNN makes columns instead.
     """
     kind, n, k = layer.kind, int(layer.n), int(layer.k)
     groups = k if kind == "DepthwiseConv2d" else int(getattr(layer, "groups", 1))
@@ -69,19 +70,35 @@ def convolved(layer: Any, dtype: str) -> Work:
     size, inputs, weights, outputs = element(dtype), int(layer.inputs), int(layer.parameters), int(layer.activations)
     pad = _laid_around(layer, n * c)
     small = n == 1 and groups == 1 and min(r, s) <= _SMALL_FILTER and inputs + pad <= _SMALL_INPUT
+    if dtype == "fp32" and groups == 1 and _wide(layer):  # the result is copied to its place in the end
+        last = RELAID * outputs * size
+        return _through_columns(layer, dtype, n, c, r * s, 1) + Work(moved=last, copied=last, calls=0)
     if dtype != "fp32" or small:
         return _through_columns(layer, dtype, n, c, r * s, groups) + _padded(pad, inputs, size)
     own = inputs + weights + outputs
-    copied = RELAID * ((inputs + pad if c // groups >= _BLOCK or groups > 1 else 0) + weights + outputs)
+    relaid = (inputs + pad if c // groups >= _BLOCK or groups > 1 else 0) + weights + outputs
+    copied = RELAID * relaid
     # The kernel goes through its filters once for each row of an output: from the inner cache, where they stay. oneDNN
     # does not tell; it fits the rate growing with the width of a row: 100 GFLOP/s at 7, 120 at 14, 145 at 28 where
     # products reach 150.
     rows = n * int(getattr(layer, "y", 1))
-    functions = {"reread": weights * size * rows} if r * s > 1 and groups == 1 else {}
+    functions = {"relaid": relaid}
+    if r * s > 1 and groups == 1:
+        functions["reread"] = weights * size * rows
     return Work(
         2 * int(layer.macs), (own + outputs + copied) * size, copied * size, own * size, functions=functions,
         fetched=outputs * size,
     ) + _padded(pad, inputs, size)  # fmt: skip
+
+
+def _wide(layer: Any) -> bool:
+    """Whether oneDNN has no kernel for such windows (`init_conf` in jit_avx2_conv_kernel_f32.cpp: with a border,
+    filters wider than 7 may have no stride). It tells `convolution,x64:gemm:jit` then."""
+    if int(getattr(layer, "s", 1)) <= 7:
+        return False
+    flat = getattr(layer, "flat", layer)
+    (top, _), (left, _) = border(flat)
+    return both("stride", flat.stride) != (1, 1) and (top, left) != (0, 0)
 
 
 def _laid_around(layer: Any, planes: int) -> int:
@@ -129,13 +146,17 @@ def transposed(layer: Any, dtype: str) -> Work:
     inputs, weights, outputs, size = *map(int, (layer.inputs, layer.parameters, layer.activations)), element(dtype)
     own = inputs + weights + outputs
     small = n == 1 and layer.groups == 1 and min(r, s) <= _SMALL_FILTER and inputs <= _SMALL_INPUT
+    functions = {}
     if dtype == "fp32" and not small:
         copied = RELAID * own
+        functions = {"relaid": own}
     else:  # the product makes the columns, which are added up in the output
         copied = RELAID * n * int(layer.h) * int(layer.w) * int(layer.k) * r * s
         copied += RELAID * (inputs + weights) if dtype in PACKED else 0
     moved = (own + outputs + copied) * size
-    return Work(2 * int(layer.macs), moved, copied * size, own * size, fetched=outputs * size)
+    return Work(
+        2 * int(layer.macs), moved, copied * size, own * size, functions=functions, fetched=outputs * size
+    )
 
 
 # -- attention -------------------------------------------------------------------------------------------
