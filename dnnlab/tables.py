@@ -113,17 +113,16 @@ class Table:
         columns, cells, aligns = self._shown()
         # A number and its unit stay on one line.
         nowrap = {"right": ";white-space:nowrap"}
-        least = [f";min-width:{column.least}ch" if column.least else "" for column in columns]
-        styles = [f' style="text-align:{a}{nowrap.get(a, "")}{room}"' for a, room in zip(aligns, least, strict=True)]
+        styles = [f' style="text-align:{align}{nowrap.get(align, "")}"' for align in aligns]
 
         def line(texts: Iterable[str], first: str, tag: str) -> str:
             tags = [first] + [tag] * len(columns)
             parts = zip(tags, styles, texts, strict=False)
-            row = "".join(f"<{t}{style}>{escape(text)}</{t.split()[0]}>" for t, style, text in parts)
+            row = "".join(f"<{t}{style}>{text}</{t.split()[0]}>" for t, style, text in parts)
             return f"<tr>{row}</tr>"
 
-        head = line((c.title for c in columns), 'th scope="col"', 'th scope="col"')
-        body = "".join(line(row, 'th scope="row"', "td") for row in cells)
+        head = line((escape(c.title) + _room(c) for c in columns), 'th scope="col"', 'th scope="col"')
+        body = "".join(line(map(escape, row), 'th scope="row"', "td") for row in cells)
         caption = f"<caption>{escape(self.title)}</caption>" if self.title else ""
         note = f'<p class="mathjax_ignore tex2jax_ignore">{escape(self.note)}</p>' if self.note else ""
         label = escape(self.title or "table")
@@ -216,6 +215,11 @@ def _csv_line(values: Sequence[object]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\r\n").writerow(values)
     return file.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _room(column: Column) -> str:
+    """An empty box that keeps a column wide. (JupyterLab drops a `min-width` until the reader runs the cell.)"""
+    return f'<div style="width:{column.least / 2:g}em"></div>' if column.least else ""
 
 
 def _fit(text: str, width: int, align: str) -> str:
