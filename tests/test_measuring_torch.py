@@ -18,6 +18,7 @@ from dnnlab import vectorised
 from dnnlab.errors import DnnlabError, ExtentError, UnknownNameError
 from dnnlab.importing.functions import FORMULAS
 from dnnlab.layers import CATALOGUE, Layer
+from dnnlab.measuring.timing import steady
 from dnnlab.measuring.torch_products import RELAID
 from dnnlab.measuring.torch_support import supports
 from dnnlab.measuring.torch_work import work
@@ -232,6 +233,30 @@ def test_counts_are_no_less_than_the_layer_needs(kind: str, k: int, c: int, n: i
         on_gpu = work(layer, dtype, "cuda")
         assert (on_gpu.copied, on_gpu.fetched, dict(on_gpu.functions)) == (0, 0, {})
         assert on_gpu.matrix == found.matrix and on_gpu.moved == found.moved - found.copied - found.fetched
+
+
+def test_fp32_is_not_rounded_to_tf32() -> None:
+    rounds = torch.backends.cudnn.allow_tf32
+    with torch_calls.exact():
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == rounds
+
+
+def test_a_queue_is_filled_where_the_clock_waits_for_it() -> None:
+    """A clock that takes 30 µs to read, as a GPU's does: with its tick, that hardly counts in a call of 10 µs."""
+    now = 0.0
+
+    def call() -> None:
+        nonlocal now
+        now += 10e-6
+
+    def clock() -> float:
+        nonlocal now
+        now += 30e-6
+        return now
+
+    assert steady(call, 0.1, clock=clock, tick=torch_calls.tick("cuda")).median < 12e-6
+    assert steady(call, 0.1, clock=clock, tick=torch_calls.tick("cpu")).median > 20e-6
 
 
 def test_what_is_packed_and_what_is_not() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 from importlib import import_module
@@ -21,7 +22,7 @@ from ..tables import Column, Table
 from .caches import system
 from .calls import bound
 from .progress import Progress, shown
-from .timing import Spread, kept_memory, settled, steady
+from .timing import TICK, Spread, kept_memory, settled, steady
 from .work import LIBRARIES, Work
 
 if TYPE_CHECKING:
@@ -163,11 +164,13 @@ def measure(
     times = dict.fromkeys(layer for _, layer in wanted)
     labels = {layer: name for name, layer in reversed(wanted)}
     found: dict[Layer, Spread] = {}
-    with shown(progress) as step, kept_memory():
+    tick = _hook(calls, "tick", place, lambda: TICK)()
+    exact = _hook(calls, "exact", place, nullcontext)()
+    with shown(progress) as step, kept_memory(), exact:
         settled()  # what ran before in NumPy shall not slow PyTorch down
         for count, layer in enumerate(times):
             step(count / len(times), f"{labels[layer]} ({count + 1} of {len(times)})")
-            found[layer] = steady(calls.call(layer, dtype, 0, *place).run, each, clock=clock)
+            found[layer] = steady(calls.call(layer, dtype, 0, *place).run, each, clock=clock, tick=tick)
     return Measured(
         library,
         dtype,

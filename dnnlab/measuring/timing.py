@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ExtentError, quote
 from ..quantities import show
 
-#: A call shorter than this is repeated within one reading of the clock, which itself takes about 0.1 µs.
+#: A call shorter than this is repeated within one reading of the clock, if that takes about 0.1 µs.
 TICK = 20e-6
 # Threads of a library count as idle when the process was so for two naps of this many seconds; we wait no longer.
 _NAP, _PATIENCE = 8e-3, 0.4
@@ -73,11 +73,15 @@ class Spread:
 
 
 def steady(
-    call: Callable[[], Any], seconds: float = 0.2, least: int = 7, clock: Callable[[], float] = perf_counter
+    call: Callable[[], Any],
+    seconds: float = 0.2,
+    least: int = 7,
+    clock: Callable[[], float] = perf_counter,
+    tick: float = TICK,
 ) -> Spread:
     """Seconds of one call, in the steady state: the first two runs (pages touched, caches and code warm) do not count;
-    then it runs for about `seconds`, at least `least` times. A call too short for the clock is run many times a
-    reading. `clock` tells seconds and waits for whatever still runs.
+    then it runs for about `seconds`, at least `least` times. A call shorter than a `tick` is run many times a reading.
+    `clock` tells seconds and waits for whatever still runs.
 
     >>> steady(lambda: sum(range(1000)), seconds=0.01).repeats >= 7
     True
@@ -88,7 +92,7 @@ def steady(
     begin = clock()
     call()
     once = clock() - begin
-    inner = 1 if once >= TICK else max(1, round(TICK / max(once, 1e-9)))
+    inner = 1 if once >= tick else max(1, round(tick / max(once, 1e-9)))
     times: list[float] = []
     begin = clock()
     while len(times) < least or clock() - begin < seconds:

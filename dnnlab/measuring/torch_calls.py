@@ -5,7 +5,8 @@ PyTorch is an extra (`pip install "dnnlab[torch]"`) and imported when a function
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import DnnlabError
@@ -13,11 +14,12 @@ from ..layers.base import Layer, Shape
 from ..layers.elementwise import Dropout
 from .calls import NUMBERS, Call, bound
 from .gpu_card import card
+from .timing import TICK
 from .torch_peers import PEERS
 from .torch_support import TYPES, bare, supports
 from .torch_work import work
 
-__all__ = ["call", "clock", "free", "scalars", "shapes", "supports", "work"]
+__all__ = ["call", "clock", "exact", "free", "scalars", "shapes", "supports", "tick", "work"]
 
 # Tensors that may not hold just any number, by name: numbers of rows, and what is a variance or a divisor.
 _ROWS = ("ids", "kinds")
@@ -50,6 +52,27 @@ def call(layer: Layer, dtype: str, seed: int = 0, place: str = "cpu") -> Call:
 def clock(place: str = "cpu") -> Callable[[], float]:
     """Tells seconds, and waits for whatever still runs on the place: on a GPU, calls return before they are done."""
     return card(place).clock()
+
+
+def tick(place: str = "cpu") -> float:
+    """Seconds within which a call is repeated before the clock is read. A GPU is waited for, which takes tens of
+    microseconds; in a queue it starts one call after the other, as in a network."""
+    return 2e-3 if place == "cuda" else TICK
+
+
+@contextmanager
+def exact(place: str = "cpu") -> Iterator[None]:
+    """While inside, fp32 is fp32: on a GPU, PyTorch's convolutions round their factors to TF32 unless told otherwise.
+
+    Raises `DnnlabError` where PyTorch or the GPU is missing.
+    """
+    cudnn = card(place).torch.backends.cudnn
+    before = cudnn.allow_tf32
+    cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before
 
 
 def free(place: str = "cpu") -> int | None:
