@@ -233,8 +233,8 @@ def once(say: Callable[[str], None]) -> dict[str, Any]:
     """A round."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DNNLAB_MACHINE"] = str(Path(folder) / "machine.json")
-        from dnnlab.measuring.caches import system
-        from dnnlab.measuring.machine import this_machine
+        from dnnlab.measuring.calibrating.caches import system
+        from dnnlab.measuring.calibrating.machine import this_machine
 
         device = this_machine(fresh=True, seconds=12)
     say(f"{device.name}: " + ", ".join(f"{fact.name} {fact}" for fact in device.facts))
@@ -287,8 +287,8 @@ def answer(comparison: Comparison, left_out: Mapping[str, str]) -> dict[str, Any
 
 def quiet(take: Callable[[], Any]) -> Any:
     """What `take` returns, taken again while other programs disturb it; the least disturbed one in the end."""
-    from dnnlab.measuring.caches import system
-    from dnnlab.measuring.others import use
+    from dnnlab.measuring.calibrating.caches import system
+    from dnnlab.measuring.calibrating.others import use
 
     found, threads = [], system().busy
     for _ in range(TRIES):

@@ -93,13 +93,13 @@ from .sweep import sweep
 from .tiling import best_tiling, traffic
 
 if TYPE_CHECKING:
+    from .measuring.calibrating.machine import this_machine
     from .measuring.layers import measure
-    from .measuring.machine import this_machine
 else:
 
     def __getattr__(name: str) -> Any:
         """Measuring is imported when it is first asked for, with all that it needs of the system."""
-        rooms = {"measure": "layers", "this_machine": "machine"}
+        rooms = {"measure": "layers", "this_machine": "calibrating.machine"}
         if name not in rooms:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(f".measuring.{rooms[name]}", __name__), name)

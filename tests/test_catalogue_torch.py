@@ -13,8 +13,8 @@ from witness import ADAM, SCALE, WITNESSES, Values, arrays
 
 from dnnlab import vectorised
 from dnnlab.layers import CATALOGUE
-from dnnlab.measuring.torch_peers import PEERS, Peer
-from dnnlab.measuring.torch_support import supports
+from dnnlab.measuring.in_torch.peers import PEERS, Peer
+from dnnlab.measuring.in_torch.support import supports
 
 torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install dnnlab[torch]")
 F = torch.nn.functional

@@ -21,15 +21,16 @@ from hypothesis import strategies as st
 from dnnlab.buffering import pipeline
 from dnnlab.checkpointing.plans import Plan
 from dnnlab.errors import DnnlabError, ExtentError, UnknownNameError
-from dnnlab.measuring import gpu, gpu_overlap
+from dnnlab.measuring.gpu import device as gpu
+from dnnlab.measuring.gpu import overlap as gpu_overlap
 from dnnlab.measuring.timing import steady
 
 torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install dnnlab[torch]")
 
 from torch import nn  # noqa: E402
 
-from dnnlab.measuring.gpu_card import Card, card  # noqa: E402
-from dnnlab.measuring.torch_step import checkpointed_step, example  # noqa: E402
+from dnnlab.measuring.gpu.step import checkpointed_step, example  # noqa: E402
+from dnnlab.measuring.in_torch.card import Card, card  # noqa: E402
 
 CPU = card("cpu")
 
@@ -309,7 +310,7 @@ def test_nothing_ships_and_says_so() -> None:
 
 def test_a_record_is_read_as_it_was_written(small: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dnnlab.buffering.overlap import measured_overlap
-    from dnnlab.measuring import torch_step
+    from dnnlab.measuring.gpu import step as torch_step
 
     monkeypatch.setattr(gpu_overlap, "measured_overlap", lambda *_: measured_overlap(3, "4 kB", 1))
     monkeypatch.setattr(torch_step, "example", lambda here: example(here, 4, 8, 64))

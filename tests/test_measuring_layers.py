@@ -211,7 +211,8 @@ def test_the_sentence() -> None:
 
 def test_against_a_device_and_against_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     from dnnlab import Device
-    from dnnlab.measuring import comparing, machine
+    from dnnlab.measuring import comparing
+    from dnnlab.measuring.calibrating import machine
 
     mine, card = (Device(name, {"fp32": "1 TFLOP/s"}, bandwidth="20 GB/s") for name in ("mine", "card"))
     monkeypatch.setattr(machine, "this_machine", lambda: mine)

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from dnnlab.cli import main
 from dnnlab.errors import DnnlabError, ExtentError
 from dnnlab.hardware import CONFIDENCE, Device, Memory
-from dnnlab.measuring import caches, disk, machine, others, progress
-from dnnlab.measuring.assembling import assemble
-from dnnlab.measuring.caches import System, fits, linux, mac, records, steps
+from dnnlab.measuring import progress
+from dnnlab.measuring.calibrating import caches, disk, machine, others
+from dnnlab.measuring.calibrating.assembling import assemble
+from dnnlab.measuring.calibrating.caches import System, fits, linux, mac, records, steps
+from dnnlab.measuring.calibrating.turns import MOST_ROUNDS, Found, Probe, take_turns
 from dnnlab.measuring.timing import Spread, fresh_memory, kept_memory, settled, steady
-from dnnlab.measuring.turns import MOST_ROUNDS, Found, Probe, take_turns
 
 MIB, GIB = 2**20, 2**30
 
@@ -648,7 +649,7 @@ def test_a_full_disk_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_neither_numpy_nor_torch_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
     code = (
-        "import sys, dnnlab.measuring.machine, dnnlab.measuring.commands, dnnlab.cli\n"
+        "import sys, dnnlab.measuring.calibrating.machine, dnnlab.measuring.commands, dnnlab.cli\n"
         "print([name for name in ('numpy', 'torch', 'IPython', 'ipywidgets') if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

@@ -28,10 +28,10 @@ from dnnlab.layers import (
     View,
     Viewed,
 )
-from dnnlab.measuring import numpy_calls
 from dnnlab.measuring.calls import NUMBERS
-from dnnlab.measuring.numpy_steps import TYPES, phantom
-from dnnlab.measuring.numpy_work import laid_out
+from dnnlab.measuring.in_numpy import calls as numpy_calls
+from dnnlab.measuring.in_numpy.steps import TYPES, phantom
+from dnnlab.measuring.in_numpy.work import laid_out
 from dnnlab.notation import product
 
 OPTIONS = st.composite(lambda draw, name: WITNESSES[name].draw(draw))

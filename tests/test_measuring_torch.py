@@ -18,16 +18,16 @@ from dnnlab import vectorised
 from dnnlab.errors import DnnlabError, ExtentError, UnknownNameError
 from dnnlab.importing.functions import FORMULAS
 from dnnlab.layers import CATALOGUE, Layer
+from dnnlab.measuring.in_torch.products import RELAID
+from dnnlab.measuring.in_torch.support import supports
+from dnnlab.measuring.in_torch.work import work
 from dnnlab.measuring.timing import steady
-from dnnlab.measuring.torch_products import RELAID
-from dnnlab.measuring.torch_support import supports
-from dnnlab.measuring.torch_work import work
 
 torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install dnnlab[torch]")
 
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
-from dnnlab.measuring import torch_calls  # noqa: E402
+from dnnlab.measuring.in_torch import calls as torch_calls  # noqa: E402
 
 torch.set_num_threads(1)  # the arrays are tiny, and other tests run beside this one
 
@@ -187,7 +187,7 @@ def test_oneDNN_lays_out_anew_what_is_counted() -> None:
     code = f"""
 import torch
 from dnnlab.layers import *
-from dnnlab.measuring import torch_calls
+from dnnlab.measuring.in_torch import calls as torch_calls
 for layer in ({", ".join(layers)}):
     run = torch_calls.call(layer, "fp32").run
     run()
@@ -331,7 +331,7 @@ import sys
 sys.modules["torch"] = None
 from dnnlab import Conv2d
 from dnnlab.errors import DnnlabError
-from dnnlab.measuring import torch_calls, torch_work
+from dnnlab.measuring.in_torch import calls as torch_calls, work as torch_work
 conv = Conv2d(n=2, k=8, c=8, h=9, w=9, r=3, s=3)
 assert torch_work.work(conv, "fp32").matrix == 2 * conv.macs
 try:

@@ -16,7 +16,7 @@ def calibrate(fresh: bool, seconds: float) -> None:
     """
     from ..tables import Table
     from ..terminal import wrapped
-    from .machine import this_machine
+    from .calibrating.machine import this_machine
 
     table = this_machine(fresh, seconds).table()
     shown = ("figure", "value", "date", "note")

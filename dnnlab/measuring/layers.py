@@ -19,7 +19,7 @@ from ..layers.moving import Given, Unknown
 from ..networks import Network, Node
 from ..quantities import bytes_of, positive, show
 from ..tables import Column, Table
-from .caches import system
+from .calibrating.caches import system
 from .calls import bound
 from .progress import Progress, shown
 from .timing import TICK, Spread, kept_memory, settled, steady
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 #: The module in which a library's layers are made ready, and what its functions want to know besides.
 MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "numpy": ("numpy_calls", ()),
-    "torch": ("torch_calls", ("cpu",)),
-    "cuda": ("torch_calls", ("cuda",)),
+    "numpy": ("in_numpy.calls", ()),
+    "torch": ("in_torch.calls", ("cpu",)),
+    "cuda": ("in_torch.calls", ("cuda",)),
 }
 #: What `measure` takes: a layer, a network, or several of them by name.
 Measurable = Layer | Node | Network | Sequence[Layer | Node | tuple[str, Layer]]
@@ -109,8 +109,8 @@ class Measured:
     def against(self, device: Device | None = None) -> Comparison:
         """What a device should take for these layers, beside what was measured; without one, this machine, which is
         measured for it the first time. See `Comparison`."""
+        from .calibrating.machine import this_machine
         from .comparing import compare
-        from .machine import this_machine
 
         return compare(self, this_machine() if device is None else device)
 

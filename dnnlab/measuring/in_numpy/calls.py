@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..layers.base import Layer
-from .calls import Call
-from .numpy_recipes import supports
-from .numpy_steps import Array, real
-from .numpy_work import laid_out, work
+from ...layers.base import Layer
+from ..calls import Call
+from .recipes import supports
+from .steps import Array, real
+from .work import laid_out, work
 
 __all__ = ["call", "supports", "work"]
 

@@ -10,18 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import layers as kinds
-from ..layers.base import Layer
-from ..layers.elementwise import Elementwise
-from ..layers.optimizers import Optimizer
-from ..layers.pairwise import Pairwise
-from ..statements import Statement
-from . import numpy_norms as norms
-from . import numpy_tokens as tokens
-from . import numpy_windows as windows
-from .calls import NUMBERS
-from .numpy_elementwise import Lines
-from .numpy_steps import TYPES, Array, Desk, dropped, normal, positive
+from ... import layers as kinds
+from ...layers.base import Layer
+from ...layers.elementwise import Elementwise
+from ...layers.optimizers import Optimizer
+from ...layers.pairwise import Pairwise
+from ...statements import Statement
+from ..calls import NUMBERS
+from . import norms, tokens, windows
+from .elementwise import Lines
+from .steps import TYPES, Array, Desk, dropped, normal, positive
 
 Recipe = Callable[[Any, Desk], Array]
 

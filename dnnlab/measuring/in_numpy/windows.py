@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..layers.convolution import Conv1d, Conv2d, ConvTranspose2d, DepthwiseConv2d, PointwiseConv2d
-from ..layers.pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d
-from ..layers.windows import AXES, both
-from .numpy_steps import Array, Desk, reduced
+from ...layers.convolution import Conv1d, Conv2d, ConvTranspose2d, DepthwiseConv2d, PointwiseConv2d
+from ...layers.pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from ...layers.windows import AXES, both
+from .steps import Array, Desk, reduced
 
 #: Columns are made of as many samples at a time as keep them within this many bytes: a cache holds them until the
 #: matrix product has read them, and small pictures share their calls.

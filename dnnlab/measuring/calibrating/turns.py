@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from ..errors import quote
-from .timing import Spread, settled
+from ...errors import quote
+from ..timing import Spread, settled
 
 #: What an odd system or library may raise when it cannot do what a probe asks for.
 REFUSALS = (OSError, RuntimeError, MemoryError, TypeError, ValueError, ImportError, AttributeError)

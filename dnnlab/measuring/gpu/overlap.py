@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..buffering.overlap import Overlap, measured_overlap
-from ..buffering.runner import Run
-from ..buffering.schedule import Schedule
-from ..buffering.times import read_count
-from ..errors import ExtentError, quote
-from ..quantities import read_quantity
-from .gpu_card import Card, card
+from ...buffering.overlap import Overlap, measured_overlap
+from ...buffering.runner import Run
+from ...buffering.schedule import Schedule
+from ...buffering.times import read_count
+from ...errors import ExtentError, quote
+from ...quantities import read_quantity
+from ..in_torch.card import Card, card
 
 
 def overlapped_copies(

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
 
-from .timing import fresh_memory
+from ..timing import fresh_memory
 from .turns import Probe
 
 # Of a matrix product: above about 1000 the rate grows no more than it varies. A smaller one where that takes too long.

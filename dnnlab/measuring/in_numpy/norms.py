@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..layers.normalization import BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
-from .calls import NUMBERS
-from .numpy_steps import Array, Desk, positive, reduced, squares
+from ...layers.normalization import BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
+from ..calls import NUMBERS
+from .steps import Array, Desk, positive, reduced, squares
 
 
 def batch_norm(layer: BatchNorm2d, desk: Desk) -> Array:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..layers.attention import ScaledDotProductAttention
-from ..layers.base import Layer
-from ..layers.linear import BatchedLinear
-from ..layers.windows import both
-from ..quantities import DTYPES
-from .torch_peers import border
-from .work import Work
+from ...layers.attention import ScaledDotProductAttention
+from ...layers.base import Layer
+from ...layers.linear import BatchedLinear
+from ...layers.windows import both
+from ...quantities import DTYPES
+from ..work import Work
+from .peers import border
 
 #: Dtypes whose matrix products PyTorch hands to MKL (its own or oneDNN's kernels for the others).
 PACKED = ("fp32", "fp64")

@@ -20,16 +20,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from ..hardware import CONFIDENCE, Device, Fact
-from ..quantities import positive
-from ..records import keep, set_aside
+from ...hardware import CONFIDENCE, Device, Fact
+from ...quantities import positive
+from ...records import keep, set_aside
+from ..progress import Progress, shown
+from ..timing import kept_memory
 from . import rates
 from .assembling import assemble, built
 from .caches import System, steps, system, usable
 from .disk import Disk, reading
 from .others import use
-from .progress import Progress, shown
-from .timing import kept_memory
 from .turns import REFUSALS, Probe, reason, take_turns
 
 FILE = "dnnlab-machine.json"

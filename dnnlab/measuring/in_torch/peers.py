@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from ..errors import DnnlabError
-from ..importing.functions import FORMULAS
-from ..layers.windows import both
+from ...errors import DnnlabError
+from ...importing.functions import FORMULAS
+from ...layers.windows import both
 
 Tensors = Mapping[str, Any]
 Numbers = Mapping[str, float]
@@ -147,7 +147,7 @@ def attention(layer: Any, t: Tensors, number: Numbers) -> Any:
 
 def multi_head(layer: Any, t: Tensors, number: Numbers) -> Any:
     """Three linear layers, attention, a fourth."""
-    from ..layers.attention import ScaledDotProductAttention
+    from ...layers.attention import ScaledDotProductAttention
 
     def linear(name: str, x: Any) -> Any:
         return _F().linear(x, t[f"weight_{name}"], t.get(f"bias_{name}"))

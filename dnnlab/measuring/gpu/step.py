@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..checkpointing import families
-from ..checkpointing.plans import Plan
-from ..checkpointing.pytorch import checkpointed
-from ..errors import DnnlabError, quote
-from ..quantities import positive, show
-from ..tables import Column, Table
-from .gpu_card import Card, card
-from .timing import Spread, steady
+from ...checkpointing import families
+from ...checkpointing.plans import Plan
+from ...checkpointing.pytorch import checkpointed
+from ...errors import DnnlabError, quote
+from ...quantities import positive, show
+from ...tables import Column, Table
+from ..in_torch.card import Card, card
+from ..timing import Spread, steady
 
 
 @dataclass(frozen=True)

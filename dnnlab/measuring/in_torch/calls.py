@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import DnnlabError
-from ..layers.base import Layer, Shape
-from ..layers.elementwise import Dropout
-from .calls import NUMBERS, Call, bound
-from .gpu_card import card
-from .timing import TICK
-from .torch_peers import PEERS
-from .torch_support import TYPES, bare, supports
-from .torch_work import work
+from ...errors import DnnlabError
+from ...layers.base import Layer, Shape
+from ...layers.elementwise import Dropout
+from ..calls import NUMBERS, Call, bound
+from ..timing import TICK
+from .card import card
+from .peers import PEERS
+from .support import TYPES, bare, supports
+from .work import work
 
 __all__ = ["call", "clock", "exact", "free", "scalars", "shapes", "supports", "tick", "work"]
 

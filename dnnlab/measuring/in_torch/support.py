@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..errors import unknown
-from ..layers.base import Layer
-from ..layers.moving import Viewed
-from ..layers.windows import both
-from .torch_peers import PEERS, border, named, rounded_up
+from ...errors import unknown
+from ...layers.base import Layer
+from ...layers.moving import Viewed
+from ...layers.windows import both
+from .peers import PEERS, border, named, rounded_up
 
 #: PyTorch's names of the dtypes in which layers run.
 TYPES = {"fp64": "float64", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}

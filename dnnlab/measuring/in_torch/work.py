@@ -13,14 +13,14 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from ..errors import DnnlabError
-from ..layers.base import Layer
-from ..layers.elementwise import activation
-from ..notation import product
-from .calls import bound
-from .torch_products import attended, convolved, element, heads, multiplied, transposed
-from .torch_support import bare, supports
-from .work import Work
+from ...errors import DnnlabError
+from ...layers.base import Layer
+from ...layers.elementwise import activation
+from ...notation import product
+from ..calls import bound
+from ..work import Work
+from .products import attended, convolved, element, heads, multiplied, transposed
+from .support import bare, supports
 
 __all__ = ["supports", "work"]
 
@@ -34,7 +34,7 @@ SLOW = {
 
 @lru_cache(maxsize=1024)
 def work(layer: Layer, dtype: str, place: str = "cpu") -> Work:
-    """The work of one execution, as `torch_calls.call` runs it on a place ("cpu" or "cuda").
+    """The work of one execution, as `calls.call` runs it on a place ("cpu" or "cuda").
 
     Raises `ExtentError` while symbols are open, `DnnlabError` for a layer or a dtype that PyTorch has no call for.
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..layers.base import Layer
-from .work import Work
+from ...layers.base import Layer
+from ..work import Work
 
 Array = NDArray[Any]
 Fill = Callable[[np.random.Generator, Array], Any]

@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from .. import __version__
-from ..errors import DnnlabError
-from ..hardware import Device, Fact, Memory
-from ..quantities import show
+from ... import __version__
+from ...errors import DnnlabError
+from ...hardware import Device, Fact, Memory
+from ...quantities import show
 from .caches import System, fits
 from .disk import Disk
 from .turns import Found

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..statements import Apply, Node, Number, Ref, Scalar
-from ..vectorised import COMPUTE
-from .numpy_steps import Array, Desk, clip
+from ...statements import Apply, Node, Number, Ref, Scalar
+from ...vectorised import COMPUTE
+from .steps import Array, Desk, clip
 
 #: Functions that take longer than moving their operands, and the kind of function they are counted as.
 SLOW = {"exp": "exp", "log": "exp", "tanh": "tanh"}

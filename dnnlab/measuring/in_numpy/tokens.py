@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..layers.attention import FeedForward, MultiHeadAttention, ScaledDotProductAttention, Softmax
-from ..layers.embeddings import AddEmbedding, Embedding, RotaryEmbedding
-from .numpy_elementwise import Lines
-from .numpy_steps import Array, Desk, below, dropped, reduced
+from ...layers.attention import FeedForward, MultiHeadAttention, ScaledDotProductAttention, Softmax
+from ...layers.embeddings import AddEmbedding, Embedding, RotaryEmbedding
+from .elementwise import Lines
+from .steps import Array, Desk, below, dropped, reduced
 
 # -- embeddings ------------------------------------------------------------------------------------------
 

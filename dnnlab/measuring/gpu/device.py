@@ -1,6 +1,7 @@
 """A GPU as a `Device`, measured; and what was measured on GPUs elsewhere and ships with the library.
 
-Everything here is PyTorch that runs on the processor too, where the tests run it; `gpu_card` holds what is CUDA's own.
+Everything here is PyTorch that runs on the processor too, where the tests run it; `in_torch.card` holds what is
+CUDA's own.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..errors import DnnlabError, quote
-from ..hardware import Device, Fact
-from ..quantities import DTYPES, positive, show
-from ..tables import Column, Table
-from .gpu_card import Card, card
-from .progress import Progress, shown
-from .rates import repeated
-from .torch_support import TYPES
-from .turns import REFUSALS, Found, Probe, reason, take_turns
+from ... import __version__
+from ...errors import DnnlabError, quote
+from ...hardware import Device, Fact
+from ...quantities import DTYPES, positive, show
+from ...tables import Column, Table
+from ..calibrating.rates import repeated
+from ..calibrating.turns import REFUSALS, Found, Probe, reason, take_turns
+from ..in_torch.card import Card, card
+from ..in_torch.support import TYPES
+from ..progress import Progress, shown
 
 #: Dtypes whose matrix products are timed; "tf32" is fp32 whose products the GPU may round.
 RATES = ("fp64", "fp32", "tf32", "bf16", "fp16")
@@ -254,8 +255,8 @@ def record(path: Path | str, seconds: float | str = 10, place: Card | None = Non
 
     Such files ship in dnnlab/data/measured. Raises `DnnlabError` where PyTorch or a GPU is missing.
     """
-    from .gpu_overlap import overlapped_copies
-    from .torch_step import checkpointed_step, example
+    from .overlap import overlapped_copies
+    from .step import checkpointed_step, example
 
     here = card() if place is None else place
     device = this_gpu(seconds, place=here)

@@ -1,6 +1,6 @@
 """Where PyTorch computes: a GPU or the processor, with its clock and its meter of memory.
 
-All that touches `torch.cuda` in measuring stands here and in the two streams of `gpu_overlap`.
+All that touches `torch.cuda` in measuring stands here and in the two streams of `gpu.overlap`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from ..errors import DnnlabError, unknown
-from .caches import system
-from .torch_peers import load
+from ...errors import DnnlabError, unknown
+from ..calibrating.caches import system
+from .peers import load
 
 #: Takes a piece of work, returns its result and the most bytes of tensors that were alive beyond those before it.
 Meter = Callable[[Callable[[], Any]], tuple[Any, int]]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ..errors import DnnlabError
-from ..layers.base import Layer
-from .calls import bound
-from .numpy_recipes import recipe, supports
-from .numpy_steps import Array, Desk, Maker, phantom
-from .work import Work
+from ...errors import DnnlabError
+from ...layers.base import Layer
+from ..calls import bound
+from ..work import Work
+from .recipes import recipe, supports
+from .steps import Array, Desk, Maker, phantom
 
 __all__ = ["supports", "work"]
 
 
 @lru_cache(maxsize=1024)
 def work(layer: Layer, dtype: str) -> Work:
-    """The work of one execution, step by step as `numpy_calls.call` runs it.
+    """The work of one execution, step by step as `calls.call` runs it.
 
     Raises `ExtentError` while symbols are open, `DnnlabError` for a layer or a dtype without a recipe.
 

@@ -1,0 +1,1 @@
+"""This machine measured, as a `Device`."""

@@ -1,0 +1,1 @@
+"""Layers carried out and counted in NumPy."""
