@@ -208,7 +208,7 @@ def test_ten_thousand_hostile_strings(reader: str, guarded: list[str], record_pr
         finally:
             watching = False
         slowest = max(slowest, (time.process_time() - start, text))
-    record_property("slowest", slowest)
+    record_property("slowest", ascii(slowest))  # a lone surrogate could not be sent from one process to another
     record_property("accepted", accepted)
     assert guarded == []
     assert slowest[0] < SECONDS, slowest
