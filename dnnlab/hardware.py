@@ -30,7 +30,8 @@ _UNITS = {
     "peak": "OP/s", "bandwidth": "B/s", "link": "B/s", "card_link": "B/s", "nvlink": "B/s", "ici": "B/s",
     "capacity": "B", "capacity_smallest": "B", "on_chip": "B", "parts": "B", "tdp": "W", "power": "W",
     "bandwidth_one": "B/s", "cache_bandwidth": "B/s", "cache_bandwidth_one": "B/s", "allocation": "B/s",
-    "disk": "B/s", "disk_capacity": "B", "matrix": "FLOP/s", "functions": "OP/s", "overhead": "s",
+    "disk": "B/s", "disk_capacity": "B", "matrix": "FLOP/s", "convolution": "FLOP/s", "functions": "OP/s",
+    "overhead": "s",
     "price": "$", "price_high": "$", "price_per_gb": "$/GB", "price_per_gb_high": "$/GB", "energy": "J",
 }  # fmt: skip
 

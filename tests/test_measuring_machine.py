@@ -20,7 +20,7 @@ from dnnlab.cli import main
 from dnnlab.errors import DnnlabError, ExtentError
 from dnnlab.hardware import CONFIDENCE, Device, Memory
 from dnnlab.measuring import progress
-from dnnlab.measuring.calibrating import caches, disk, machine, others
+from dnnlab.measuring.calibrating import caches, disk, machine, numpy_rates, others
 from dnnlab.measuring.calibrating.assembling import assemble
 from dnnlab.measuring.calibrating.caches import System, fits, linux, mac, records, steps
 from dnnlab.measuring.calibrating.turns import MOST_ROUNDS, Found, Probe, take_turns
@@ -624,7 +624,7 @@ def test_a_disk_that_cannot_be_written_is_left_out_with_the_reason(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(disk.tempfile, "TemporaryFile", refuse)
-    monkeypatch.setattr(machine.rates, "numpy_functions", refuse)
+    monkeypatch.setattr(numpy_rates, "functions", refuse)
     mine = machine.measured(quick, 0.3, lambda part, doing: None, Counting())
     assert mine.disk is None and mine.bandwidth
     said = " ".join(mine.notes)

@@ -178,6 +178,7 @@ def expectation(layer: Layer | Node, device: Device, library: str, dtype: str, w
     facts = {fact.name: fact.value for fact in device.facts}
     peak, external = device.rate(dtype), device.require("bandwidth")
     rate = facts.get(f"matrix.{library}.{dtype}", peak)
+    kernel = facts.get(f"convolution.{library}.{dtype}", rate)
     # NumPy goes over arrays with one thread; its matrix product alone has several.
     together = facts.get("bandwidth", external)
     alone = facts.get("bandwidth_one", together) if library == "numpy" else together
@@ -198,7 +199,7 @@ def expectation(layer: Layer | Node, device: Device, library: str, dtype: str, w
         if kind in FUNCTIONS and (name := f"functions.{library}.{kind}") in facts
     }
     effects = {
-        "arithmetic": work.matrix / rate,
+        "arithmetic": (work.matrix - work.convolved) / rate + work.convolved / kernel,
         "memory": memory,
         "copies": work.copied / one,
         "functions": sum(slow.values()),

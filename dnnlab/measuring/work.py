@@ -18,7 +18,8 @@ LIBRARIES = ("numpy", "torch", "cuda")
 class Work:
     """One execution of a layer by a library.
 
-    `matrix`: operations (a multiply-accumulate is two) in matrix products and convolutions. `moved`: bytes that all
+    `matrix`: operations (a multiply-accumulate is two) in matrix products and convolutions, `convolved` of them in the
+    library's own convolutions, where it has code for those beside its matrix products. `moved`: bytes that all
     passes over arrays read and write together, copies included. `copied`: how many of those are the library's own
     copies, which the layer's lines do not ask for. Of the others, `shared` are moved by all threads together where the
     library's passes have one thread otherwise, and `fetched` cross because a processor fetches a line of the cache
@@ -30,6 +31,7 @@ class Work:
     matrix: int = 0
     moved: int = 0
     copied: int = 0
+    convolved: int = field(default=0, kw_only=True)
     shared: int = field(default=0, kw_only=True)
     fetched: int = field(default=0, kw_only=True)
     working: int = 0
@@ -52,6 +54,7 @@ class Work:
             max(self.working, other.working),
             self.calls + other.calls,
             functions,
+            convolved=self.convolved + other.convolved,
             shared=self.shared + other.shared,
             fetched=self.fetched + other.fetched,
         )

@@ -19,6 +19,7 @@ from .turns import Found
 _MEASURED = f"measured on this machine by dnnlab {__version__}"
 _TOLD = "told by the system of this machine"
 _RESTLESS = 0.25  # of the median lie between the quartiles
+_PRODUCTS = {"matrix": "matrix products", "convolution": "convolutions"}
 _MISSING = 0.1  # of the processor time that we could have had, taken by others
 _AGAIN = "this_machine(fresh=True) measures again"
 
@@ -71,7 +72,7 @@ def _disturbed(missing: float) -> list[str]:
 
 def _restless(found: Sequence[Found]) -> list[str]:
     """A note where the main figures varied, for then their medians may be low."""
-    spreads = {one.probe.fact: one.spread() for one in found if one.probe.fact.startswith(("matrix.", "bandwidth"))}
+    spreads = {one.probe.fact: one.spread() for one in found if one.probe.fact.startswith((*_PRODUCTS, "bandwidth"))}
     names = [name for name, spread in spreads.items() if spread.upper - spread.lower > _RESTLESS * spread.median]
     if not names:
         return []
@@ -94,7 +95,7 @@ def _fact(found: Found) -> Fact | None:
     note = spread.text(probe.unit)
     if len(pieces) > 1:
         note += ": " + ", ".join(f"{name} {show(value, probe.unit)}" for name, value in pieces.items())
-    elif probe.fact.startswith("matrix."):
+    elif probe.fact.startswith(tuple(_PRODUCTS)):
         note += f", {next(iter(pieces))}"
     value = round(spread.median) if spread.median > 1000 else spread.median
     return _new(probe.fact, value, probe.unit, _MEASURED, note)
@@ -105,13 +106,13 @@ def _peaks(found: Sequence[Found]) -> list[Fact]:
     peaks: dict[str, Fact] = {}
     for one in found:
         kind, _, rest = one.probe.fact.partition(".")
-        if kind != "matrix":
+        if kind not in _PRODUCTS:
             continue
         library, _, dtype = rest.partition(".")
         name, rate = f"peak.{dtype}", one.spread().greatest
         if name not in peaks or rate > peaks[name].value:
             spelled = {"numpy": "NumPy", "torch": "PyTorch"}[library]
-            note = f"the fastest of {one.spread().repeats} times, matrix products in {spelled}"
+            note = f"the fastest of {one.spread().repeats} times, {_PRODUCTS[kind]} in {spelled}"
             peaks[name] = _new(name, round(rate), "OP/s", _MEASURED, note)
     return list(peaks.values())
 

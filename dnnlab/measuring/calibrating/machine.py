@@ -25,7 +25,7 @@ from ...quantities import positive
 from ...records import keep, set_aside
 from ..progress import Progress, shown
 from ..timing import kept_memory
-from . import rates
+from . import torch_rates
 from .assembling import assemble, built
 from .caches import System, steps, system, usable
 from .disk import Disk, reading
@@ -202,25 +202,28 @@ def _torch_threads(here: System, notes: list[str]) -> int:
 
 def _makers(here: System, pool: ThreadPoolExecutor, with_torch: bool) -> list[Maker]:
     """What can be measured here, the most important first: for that there is time in a very short measurement."""
-    blas: list[Maker] = [(f"{d} in NumPy", lambda d=d: [rates.numpy_product(d)]) for d in ("fp32", "fp64")]  # type: ignore[misc]
-    blas.append(("small matrix products in NumPy", lambda: [rates.numpy_pieces()]))
+    from . import numpy_rates
+
+    blas: list[Maker] = [(f"{d} in NumPy", lambda d=d: [numpy_rates.product(d)]) for d in ("fp32", "fp64")]  # type: ignore[misc]
+    blas.append(("small matrix products in NumPy", lambda: [numpy_rates.pieces()]))
     numpy: list[Maker] = [
         ("memory", lambda: _memory(here, pool, with_torch)),
-        ("fresh memory in NumPy", lambda: [rates.numpy_allocation(_FRESH)]),
-        ("calls of NumPy", lambda: [rates.numpy_overhead()]),
-        ("functions in NumPy", lambda: rates.numpy_functions(2**18)),
+        ("fresh memory in NumPy", lambda: [numpy_rates.allocation(_FRESH)]),
+        ("calls of NumPy", lambda: [numpy_rates.overhead()]),
+        ("functions in NumPy", lambda: numpy_rates.functions(2**18)),
     ]
     if not with_torch:
         return [*blas, *numpy]
     torch: list[Maker] = [
-        (f"{d} in PyTorch", lambda d=d: [rates.torch_product(d)])  # type: ignore[misc]
+        (f"{d} in PyTorch", lambda d=d: [torch_rates.product(d)])  # type: ignore[misc]
         for d in ("fp32", "fp64", "bf16", "fp16")
     ]
-    torch.append(("fresh memory in PyTorch", lambda: [rates.torch_allocation(_FRESH)]))
-    torch.append(("calls of PyTorch", lambda: [rates.torch_overhead()]))
+    torch.append(("convolutions in PyTorch", lambda: [torch_rates.convolution()]))
+    torch.append(("fresh memory in PyTorch", lambda: [torch_rates.allocation(_FRESH)]))
+    torch.append(("calls of PyTorch", lambda: [torch_rates.overhead()]))
     torch.append(("memory", lambda: _torch_memory(here)))
-    torch.append(("filters in PyTorch", lambda: [rates.torch_relaid()]))
-    torch.append(("functions in PyTorch", lambda: rates.torch_functions(2**19)))
+    torch.append(("filters in PyTorch", lambda: [torch_rates.relaid()]))
+    torch.append(("functions in PyTorch", lambda: torch_rates.functions(2**19)))
     # Nobody's threads shall wait for those of another.
     return [*blas, *numpy, *torch]
 
@@ -242,6 +245,8 @@ def _memory(here: System, pool: ThreadPoolExecutor, with_torch: bool) -> list[Pr
     caches. Those of all threads are left to PyTorch where it is there."""
     import numpy as np
 
+    from . import numpy_rates
+
     size = array_bytes(here)
     small = min(size, (here.last or _USUAL_CACHE) // 12)  # the three fill a quarter
     # Arrays of their own: parts of the large ones would begin at the same place of a page and push each other out.
@@ -249,14 +254,14 @@ def _memory(here: System, pool: ThreadPoolExecutor, with_torch: bool) -> list[Pr
     all_threads = []
     if not with_torch:
         all_threads = [
-            rates.streams("bandwidth", "memory, all threads", size, here.busy, pool, arrays),
-            rates.streams("cache_bandwidth", "cache, all threads", small, here.busy, pool, cached),
+            numpy_rates.streams("bandwidth", "memory, all threads", size, here.busy, pool, arrays),
+            numpy_rates.streams("cache_bandwidth", "cache, all threads", small, here.busy, pool, cached),
         ]
     return [
         *all_threads,
-        rates.streams("bandwidth_one", "memory, one thread", size, 1, pool, arrays),
-        rates.streams("cache_bandwidth_one", "cache, one thread", small, 1, pool, cached),
-        *rates.staircase(steps(here.last, size), arrays[0]),
+        numpy_rates.streams("bandwidth_one", "memory, one thread", size, 1, pool, arrays),
+        numpy_rates.streams("cache_bandwidth_one", "cache, one thread", small, 1, pool, cached),
+        *numpy_rates.staircase(steps(here.last, size), arrays[0]),
     ]
 
 
@@ -264,8 +269,8 @@ def _torch_memory(here: System) -> list[Probe]:
     """Streams of all threads. Python's threads take turns at its lock, which counts where arrays are small."""
     size = array_bytes(here)
     return [
-        rates.torch_streams("bandwidth", "memory, all threads", size),
-        rates.torch_streams("cache_bandwidth", "cache, all threads", min(size, (here.last or _USUAL_CACHE) // 12)),
+        torch_rates.streams("bandwidth", "memory, all threads", size),
+        torch_rates.streams("cache_bandwidth", "cache, all threads", min(size, (here.last or _USUAL_CACHE) // 12)),
     ]
 
 

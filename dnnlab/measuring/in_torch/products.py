@@ -87,7 +87,7 @@ def convolved(layer: Any, dtype: str) -> Work:
         functions["reread"] = weights * size * rows
     return Work(
         2 * int(layer.macs), (own + outputs + copied) * size, copied * size, own * size, functions=functions,
-        fetched=outputs * size,
+        convolved=2 * int(layer.macs), fetched=outputs * size,
     ) + _padded(pad, inputs, size)  # fmt: skip
 
 
