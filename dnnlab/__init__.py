@@ -14,18 +14,6 @@ from typing import TYPE_CHECKING, Any
 from . import zoo
 from .balance import Roofline, crossing, roofline, upgrades
 from .bounds import LayerTime, NetworkTime, on
-from .buffering import (
-    Schedule,
-    device_pipeline,
-    equal_levels,
-    equal_tiles,
-    measured_overlap,
-    pipeline,
-    pipeline_levels,
-    run_pipeline,
-    tradeoff,
-)
-from .checkpointing import Chain, Plan, best_plan, extra_forwards, pareto, simulate
 from .epoch import Epoch, epoch
 from .errors import DnnlabError
 from .hardware import Device, Memory, device, devices, energy, memories
@@ -71,38 +59,72 @@ from .layers import (
     Tanh,
 )
 from .loopnest import LoopNest
-from .memory import (
-    afford,
-    fits,
-    footprint,
-    kv_cache,
-    largest_batch,
-    lives,
-    place,
-    spill,
-    training_step,
-    transformer_layer_saved,
-    zero,
-)
 from .networks import Builder, Network
 from .notation import lecture, read_formula, symbol
 from .predictions import predict, predictions, reveal
 from .program import Program
-from .quiz import check, hint, progress, solution, student
 from .sweep import sweep
-from .tiling import best_tiling, traffic
 
 if TYPE_CHECKING:
+    from .buffering import (
+        Schedule,
+        device_pipeline,
+        equal_levels,
+        equal_tiles,
+        measured_overlap,
+        pipeline,
+        pipeline_levels,
+        run_pipeline,
+        tradeoff,
+    )
+    from .checkpointing import Chain, Plan, best_plan, extra_forwards, pareto, simulate
     from .measuring.calibrating.machine import this_machine
     from .measuring.layers import measure
-else:
+    from .memory import (
+        afford,
+        fits,
+        kv_cache,
+        largest_batch,
+        place,
+        spill,
+        training_step,
+        transformer_layer_saved,
+        zero,
+    )
+    from .memory.footprint import footprint
+    from .memory.lives import lives
+    from .quiz import check, hint, progress, solution, student
+    from .tiling import best_tiling, traffic
+
+#: Rooms that are read when one of their names is first asked for: without them `import dnnlab` is quick.
+_LATER = {
+    "buffering": (
+        "Schedule", "device_pipeline", "equal_levels", "equal_tiles", "measured_overlap", "pipeline",
+        "pipeline_levels", "run_pipeline", "tradeoff",
+    ),
+    "checkpointing": ("Chain", "Plan", "best_plan", "extra_forwards", "pareto", "simulate"),
+    "measuring.calibrating.machine": ("this_machine",),
+    "measuring.layers": ("measure",),
+    "memory": (
+        "afford", "fits", "footprint", "kv_cache", "largest_batch", "lives", "place", "spill", "training_step",
+        "transformer_layer_saved", "zero",
+    ),
+    "quiz": ("check", "hint", "progress", "solution", "student"),
+    "tiling": ("best_tiling", "traffic"),
+}  # fmt: skip
+_ROOMS = {name: room for room, names in _LATER.items() for name in names}
+
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Measuring is imported when it is first asked for, with all that it needs of the system."""
-        rooms = {"measure": "layers", "this_machine": "calibrating.machine"}
-        if name not in rooms:
+        """A name of one of those rooms."""
+        if name not in _ROOMS:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f".measuring.{rooms[name]}", __name__), name)
+        found = globals()[name] = getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_ROOMS})
 
 
 __version__ = "0.1.0"

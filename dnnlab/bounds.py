@@ -23,7 +23,6 @@ from .networks import Network, Node
 from .notation import Dim, ceil_div, expression, is_bound, is_number
 from .quantities import bytes_of, show
 from .tables import Column, Table
-from .tiling import best_tiling, moved
 
 #: Two engines within ten per cent of each other are called balanced.
 BALANCED = 1.1
@@ -267,6 +266,8 @@ def on(
 def _layer(
     work: Work, device: Device, dtype: str, overlap: bool, parameters_from: str | None, tiled: bool
 ) -> LayerTime:
+    from .tiling import best_tiling, moved  # here, since `import dnnlab` shall be quick
+
     if isinstance(work, LoopNest):
         name = kind = work.text
         macs, ops, parallelism, parameters = work.macs, work.ops, work.parallelism, 0

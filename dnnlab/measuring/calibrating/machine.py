@@ -34,7 +34,7 @@ from .turns import REFUSALS, Probe, reason, take_turns
 
 FILE = "dnnlab-machine.json"
 #: Another number where a figure is measured in another way: files with an older one are measured anew.
-METHOD = 3
+METHOD = 4
 # Bytes of an array in memory: this many times the last cache, within these bounds and this share of what is free.
 _TIMES_CACHE, _LEAST_ARRAY, _MOST_ARRAY, _SHARE = 4, 16 * 2**20, 256 * 2**20, 16
 _USUAL_CACHE, _USUAL_MEMORY = 8 * 2**20, 2**30  # where the system does not tell
