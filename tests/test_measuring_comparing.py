@@ -6,9 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from itertools import permutations
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,8 +20,10 @@ from dnnlab import Conv2d, Device, Flatten, Linear, ReLU
 from dnnlab.errors import ExtentError
 from dnnlab.hardware import Fact
 from dnnlab.layers import Layer
+from dnnlab.measuring.calibrating.assembling import AGAIN
 from dnnlab.measuring.comparing import Compared, Comparison, compare, rank_correlation
 from dnnlab.measuring.expected import expectation
+from dnnlab.measuring.layers import Measured, MeasuredLayer
 from dnnlab.measuring.timing import Spread
 from dnnlab.measuring.work import Work
 
@@ -122,14 +122,10 @@ def test_rank_correlation_with_ties(pairs: list[tuple[int, int]]) -> None:
 
 def test_the_comparison_of_a_measurement() -> None:
     layers = (CONVS[0], ReLU(m=10**6))
-    measured: Any = SimpleNamespace(
-        library="torch", dtype="fp32", date=date(2026, 1, 1),
-        layers=tuple(
-            SimpleNamespace(name=f"layer {i}", layer=layer, times=spread(1e-3 * (i + 1)), work=work(layer))
-            for i, layer in enumerate(layers)
-        ),
-    )  # fmt: skip
-    found = compare(measured, CARD)
+    parts = tuple(
+        MeasuredLayer(f"layer {i}", layer, spread(1e-3 * (i + 1)), work(layer)) for i, layer in enumerate(layers)
+    )
+    found = compare(Measured("torch", "fp32", "2026-01-01", parts), CARD)
     assert [row.name for row in found.rows] == ["layer 0", "layer 1"]
     assert found.time == pytest.approx(3e-3)
     assert found.expected == pytest.approx(sum(row.expectation.total for row in found.rows))
@@ -145,6 +141,14 @@ def test_the_table_has_every_layer_and_the_totals() -> None:
     text = COMPARISON.table().text()
     assert "the library copies its operands into another layout" in text
     assert "-75%" in text and "0.9" not in text
+
+
+def test_doubts_about_the_machine_stand_below_the_table() -> None:
+    notes = ("Without PyTorch, its figures are missing.", f"Others were at work. When they are closed, {AGAIN}.")
+    found = Comparison("torch", "fp32", replace(CARD, notes=notes), ROWS)
+    assert found.doubts == notes[1:]
+    assert found.table().note == f"{found.sentence()} {notes[1]}"
+    assert COMPARISON.doubts == () and COMPARISON.table().note == COMPARISON.sentence()
 
 
 def test_the_reasons_of_all_layers_add_up() -> None:

@@ -93,6 +93,7 @@ EXAMPLES: dict[str, tuple[Any, Device, Work, str]] = {
     "fetched": (RELU, machine(), Work(0, MOVED * 3 // 2, 0, 2**30, fetched=MOVED // 2), "torch"),
     "thread": (RELU, machine(bandwidth_one=8e9), Work(0, MOVED, 0, 2**30), "numpy"),
     "copies": (CONV, machine(), replace(CONVOLVED, moved=30 * 10**6, copied=25 * 10**6), "torch"),
+    "allocation": (RELU, machine(allocation__torch=2e9, bandwidth=20e9), Work(0, MOVED, fetched=MOVED // 2), "torch"),
     "overhead": (CONV, machine(overhead__torch=1e-3), CONVOLVED, "torch"),
     "cache": (RELU, machine("1 GiB", cache_bandwidth=100e9), Work(0, MOVED, 0, 2**26), "torch"),
 }
@@ -106,11 +107,21 @@ for kind in FUNCTIONS:
 @pytest.mark.parametrize("reason", REASONS)
 def test_what_explains_the_time_is_what_was_made_slow(reason: str) -> None:
     layer, card, work, library = EXAMPLES[reason]
-    found = expectation(layer, card, library, "fp32", work)
+    found = expectation(layer, card, library, "fp32", work, kept=reason != "allocation")
     assert found.reason == reason
     assert found.explanation().startswith(REASONS[reason] + ": ")
     assert found.explanation().endswith(" less time" if reason == "cache" else " of the time")
     assert found.explanation() in found.sentence()
+
+
+def test_fresh_memory_takes_its_time_for_large_results_of_pytorch() -> None:
+    facts = {"allocation__torch": 2e9, "allocation__numpy": 4e9, "bandwidth": 20e9}
+    for library, result, seconds in (("torch", 10**7, 5e-3 - 1e-3), ("torch", 10**5, 0), ("numpy", 10**7, 0)):
+        work = Work(0, 3 * result, 0, 2**30, fetched=result)
+        kept, fresh = (expectation(RELU, machine(**facts), library, "fp32", work, kept) for kept in (True, False))
+        assert kept.effects["allocation"] == 0
+        assert fresh.total - kept.total == pytest.approx(seconds) == fresh.effects["allocation"]
+        assert sum(fresh.over.values()) - sum(kept.over.values()) == pytest.approx(seconds)
 
 
 def test_the_slowest_of_several_functions_is_named() -> None:

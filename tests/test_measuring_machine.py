@@ -398,6 +398,14 @@ def test_a_cache_nobody_tells_about_is_found_by_its_steps() -> None:
     assert made.on_chip == 4 * MIB and made.capacity is None
 
 
+def test_the_bandwidth_of_one_thread_stands_in_for_that_of_all() -> None:
+    late = replace(EXAMPLE[3], times={}, refusal="no time was left for it")
+    made = assemble(HERE, [*EXAMPLE[:3], late, found("bandwidth_one", 12e9)], None, [])
+    assert made.bandwidth == 12e9 and "one thread" in made.fact("bandwidth").note
+    assert "no figure bandwidth: no time was left" in " ".join(made.notes)
+    assert assemble(HERE, [*EXAMPLE, found("bandwidth_one", 12e9)], None, []).bandwidth == 20e9
+
+
 def test_a_function_as_fast_as_moving_its_numbers_is_no_fact() -> None:
     hidden = Found(
         Probe("functions.numpy.exp", "OP/s", "", {"exp": (1.0, lambda: None)}, lambda: None), {"exp": [-1, 0, 1]}

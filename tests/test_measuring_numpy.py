@@ -76,8 +76,8 @@ def test_the_result_is_that_of_the_lines(name: str) -> None:
     @shapes(name)
     @given(OPTIONS(name), SEEDS)
     def law(o: Values, seed: int) -> None:
-        # the error function is good to 1.5e-7
-        agrees(CATALOGUE[name](**o), dict(arrays(witness, o, seed)), "fp64", 1e-6)
+        # the error function is good to 1.5e-7, and weights enlarge that
+        agrees(CATALOGUE[name](**o), dict(arrays(witness, o, seed)), "fp64", 1e-5)
 
     law()
 

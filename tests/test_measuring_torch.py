@@ -21,13 +21,14 @@ from dnnlab.layers import CATALOGUE, Layer
 from dnnlab.measuring.in_torch.products import RELAID
 from dnnlab.measuring.in_torch.support import supports
 from dnnlab.measuring.in_torch.work import work
-from dnnlab.measuring.timing import steady
+from dnnlab.measuring.timing import kept_memory, steady
 
 torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install dnnlab[torch]")
 
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from dnnlab.measuring.in_torch import calls as torch_calls  # noqa: E402
+from dnnlab.measuring.layers import measure  # noqa: E402
 
 torch.set_num_threads(1)  # the arrays are tiny, and other tests run beside this one
 
@@ -257,6 +258,33 @@ def test_a_queue_is_filled_where_the_clock_waits_for_it() -> None:
 
     assert steady(call, 0.1, clock=clock, tick=torch_calls.tick("cuda")).median < 12e-6
     assert steady(call, 0.1, clock=clock, tick=torch_calls.tick("cpu")).median > 20e-6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are counted as Linux does")
+def test_a_result_can_be_made_to_go_to_fresh_memory() -> None:
+    """The system counts the pages that it hands out: those of the result, unless it is kept, small or in place."""
+    import resource
+
+    def pages(run: Any) -> int:
+        run()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        run()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with kept_memory() as kept:
+        if not kept:
+            pytest.skip("another C library")
+        large, small, inside = (torch_calls.call(layer, "fp32") for layer in
+                                (dl.ReLU(m=2**22), dl.ReLU(m=2**12), dl.SGD(p=2**22)))  # fmt: skip
+        whole = 2**24 // resource.getpagesize()
+        assert pages(large.run) < whole / 10
+        assert 0.9 * whole <= pages(torch_calls.lost(large)) <= 1.1 * whole
+        assert max(pages(torch_calls.lost(one)) for one in (small, inside)) < whole / 10
+        before = inside.tensors["param"].clone()
+        torch_calls.lost(inside)()
+        assert not torch.equal(inside.tensors["param"], before) and bool(inside.tensors["param"].any())
+    found = measure([dl.ReLU(m=2**20)], "torch", seconds=0.01, fresh=True)
+    assert not found.kept and measure([dl.ReLU(m=9)], "torch", seconds=0.01).kept
 
 
 def test_what_is_packed_and_what_is_not() -> None:

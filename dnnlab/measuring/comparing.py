@@ -13,6 +13,7 @@ from ..errors import ExtentError, quote
 from ..hardware import Device
 from ..quantities import show
 from ..tables import Column, Table
+from .calibrating.assembling import AGAIN
 from .expected import REASONS, Expectation, expectation
 from .timing import Spread
 
@@ -120,6 +121,11 @@ class Comparison:
                 total[reason] += seconds  # type: ignore[assignment]  # a Counter of seconds
         return dict(total.most_common())
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What the device's notes say against its figures: that it was measured while something else was at work."""
+        return tuple(note for note in self.device.notes if AGAIN in note)
+
     def where(self, holds: Callable[[Compared], bool]) -> Comparison:
         """The comparison of some layers only."""
         return Comparison(self.library, self.dtype, self.device, tuple(filter(holds, self.rows)))
@@ -193,7 +199,7 @@ class Comparison:
         error, roof = self.expected / self.time - 1, self.best / self.time
         total = ("total", "", self.best, self.expected, self.time, None, error, roof, None)
         title = f"{self.library}, {self.dtype}, on {self.device.name}"
-        return Table(columns, (*rows, total), title, " ".join((self.sentence(), *self.device.notes)))
+        return Table(columns, (*rows, total), title, " ".join((self.sentence(), *self.doubts)))
 
     def __repr__(self) -> str:
         return self.sentence()
@@ -212,7 +218,9 @@ def compare(measured: Measured, device: Device) -> Comparison:
     """What was measured beside what is expected on a device. Raises the errors of `expected`."""
     rows = tuple(
         Compared(
-            found.name, expectation(found.layer, device, measured.library, measured.dtype, found.work), found.times
+            found.name,
+            expectation(found.layer, device, measured.library, measured.dtype, found.work, measured.kept),
+            found.times,
         )
         for found in measured.layers
     )

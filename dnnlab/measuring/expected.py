@@ -22,6 +22,7 @@ from ..networks import Node
 from ..quantities import bytes_of, show
 from ..tables import Column, Table
 from .layers import MODULES
+from .timing import SMALL
 from .work import Work
 
 _SLOWER = "are slower than moving the numbers"
@@ -51,6 +52,7 @@ REASONS = {
     "fetched": "the place of a result is read before it is written",
     "thread": "a single thread moves the data",
     "copies": "the library copies its operands into another layout",
+    "allocation": "fresh memory for the result is cleared page by page",
     "overhead": "starting the library's calls takes longer than the work",
     "cache": "its arrays stay in the cache, which is faster than the memory",
 } | {kind: words for kind, (words, _) in FUNCTIONS.items()}
@@ -123,6 +125,7 @@ class Expectation:
             "memory": show(self.work.moved - self.work.copied, "B"),
             "copies": show(self.work.copied, "B"),
             "functions": show(sum(self.work.functions.values()), ""),
+            "allocation": show(_made(self.work), "B"),
             "overhead": f"{self.work.calls} call{'s' if self.work.calls != 1 else ''}",
         }
         columns = (
@@ -170,8 +173,11 @@ def work_of(layer: Layer | Node, library: str, dtype: str) -> Work:
     return found
 
 
-def expectation(layer: Layer | Node, device: Device, library: str, dtype: str, work: Work) -> Expectation:
-    """The expectation of a layer whose work has been counted: counts over rates, see `expected`."""
+def expectation(
+    layer: Layer | Node, device: Device, library: str, dtype: str, work: Work, kept: bool = True
+) -> Expectation:
+    """The expectation of a layer whose work has been counted: counts over rates, see `expected`. Without `kept`, its
+    results go to fresh memory, see `measure`."""
     best = on(layer, device, dtype, tiled=False)
     assert isinstance(best, LayerTime)
     best.bound  # noqa: B018 - raises the usual error where symbols are open
@@ -203,6 +209,7 @@ def expectation(layer: Layer | Node, device: Device, library: str, dtype: str, w
         "memory": memory,
         "copies": work.copied / one,
         "functions": sum(slow.values()),
+        "allocation": 0.0 if kept else _cleared(library, work, facts),
         "overhead": work.calls * facts.get(f"overhead.{library}", 0.0),
     }  # fmt: skip
     # The way from the best case to the expectation, step by step; the steps add up to the difference. Arithmetic that
@@ -218,10 +225,24 @@ def expectation(layer: Layer | Node, device: Device, library: str, dtype: str, w
         "thread": uncached - own / external,
         "cache": memory - uncached,
         "copies": effects["copies"],
+        "allocation": effects["allocation"],
         "overhead": effects["overhead"],
         **slow,
     }
     return Expectation(best, library, work, effects, over)
+
+
+def _made(work: Work) -> int:
+    """Bytes of new arrays: a result that is written without being read. Small ones come from what was freed before."""
+    return work.fetched if work.fetched > SMALL else 0
+
+
+def _cleared(library: str, work: Work, facts: Mapping[str, float]) -> float:
+    """Seconds that fresh pages take beyond being fetched and written. NumPy's recipes make their arrays beforehand, and
+    PyTorch keeps what it frees on a GPU."""
+    if library != "torch" or not {"allocation.torch", "bandwidth"} <= facts.keys():
+        return 0.0
+    return _made(work) * max(0.0, 1 / facts["allocation.torch"] - 2 / facts["bandwidth"])
 
 
 def _beyond(kind: str, count: int, rate: float, moving: float) -> float:

@@ -20,7 +20,7 @@ from ..networks import Network, Node
 from ..quantities import bytes_of, positive, show
 from ..tables import Column, Table
 from .calibrating.caches import system
-from .calls import bound
+from .calls import Call, bound
 from .progress import Progress, shown
 from .timing import TICK, Spread, kept_memory, settled, steady
 from .work import LIBRARIES, Work
@@ -55,13 +55,15 @@ class MeasuredLayer:
 
 @dataclass(frozen=True, repr=False)
 class Measured:
-    """Layers as a library ran them on this machine; `left_out` names those it did not, and why."""
+    """Layers as a library ran them on this machine; `left_out` names those it did not, and why. `kept`: whether freed
+    memory was kept for the next result, as `measure` tells."""
 
     library: str
     dtype: str
     date: str
     layers: tuple[MeasuredLayer, ...]
     left_out: tuple[tuple[str, str], ...] = field(default=())
+    kept: bool = True
 
     @property
     def total(self) -> float:
@@ -127,6 +129,7 @@ def measure(
     dtype: str = "fp32",
     seconds: float | str = 0.2,
     progress: Progress | None = None,
+    fresh: bool = False,
 ) -> Measured:
     """Run layers for real, each for about `seconds` in the steady state, and tell how long one execution takes.
 
@@ -134,7 +137,10 @@ def measure(
     layers are timed once. `using` is "numpy", "torch" or "cuda" (PyTorch on a GPU); None takes PyTorch where it is
     installed, else NumPy. Arrays hold random numbers, and memory and caches are warm. Layers without a recipe, views,
     and layers that need more than half of the memory that is free are left out by name. `progress` takes the part
-    that is done and what is being done; without one, a bar is shown to whoever waits.
+    that is done and what is being done; without one, a bar is shown to whoever waits. With `fresh`, results go to
+    fresh memory each time, which the system clears first; without, to memory kept from the time before, as far as the
+    system lets us (Linux does). NumPy writes into arrays made beforehand, and a GPU has memory of its own, so there it
+    makes no difference.
 
     Raises `ExtentError` while symbols are open, `UnknownNameError` for another library or dtype, `DnnlabError` where
     PyTorch or its GPU is missing.
@@ -166,17 +172,21 @@ def measure(
     found: dict[Layer, Spread] = {}
     tick = _hook(calls, "tick", place, lambda: TICK)()
     exact = _hook(calls, "exact", place, nullcontext)()
-    with shown(progress) as step, kept_memory(), exact:
+    lost: Callable[[Call], Callable[[], Any]] = getattr(calls, "lost", lambda call: call.run)
+    with shown(progress) as step, kept_memory() as kept, exact:
         settled()  # what ran before in NumPy shall not slow PyTorch down
         for count, layer in enumerate(times):
             step(count / len(times), f"{labels[layer]} ({count + 1} of {len(times)})")
-            found[layer] = steady(calls.call(layer, dtype, 0, *place).run, each, clock=clock, tick=tick)
+            call = calls.call(layer, dtype, 0, *place)
+            run = lost(call) if fresh else call.run
+            found[layer] = steady(run, each, clock=clock, tick=tick)
     return Measured(
         library,
         dtype,
         date.today().isoformat(),
         tuple(MeasuredLayer(name, layer, found[layer], calls.work(layer, dtype, *place)) for name, layer in wanted),
         tuple(left_out),
+        kept and not fresh,
     )
 
 

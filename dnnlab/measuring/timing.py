@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from mmap import PAGESIZE
 from time import perf_counter, process_time, sleep
 from typing import Any
 
@@ -15,11 +16,13 @@ from ..quantities import show
 
 #: A call shorter than this is repeated within one reading of the clock, if that takes about 0.1 µs.
 TICK = 20e-6
+#: Bytes up to which memory that was freed is used again anyway: glibc's limit.
+SMALL = 128 * 1024
 # Threads of a library count as idle when the process was so for two naps of this many seconds; we wait no longer.
 _NAP, _PATIENCE = 8e-3, 0.4
 # glibc's names for its settings, from malloc.h, and the values it starts with.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_STARTED_WITH = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_MAX: 65536}
+_STARTED_WITH = {_TRIM_THRESHOLD: SMALL, _MMAP_MAX: 65536}
 _KEEPING = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_MAX: 0}
 
 
@@ -139,6 +142,17 @@ def fresh_memory() -> Iterator[None]:
         yield
     finally:
         _set(_KEEPING)
+
+
+def give_back(address: int, size: int) -> bool:
+    """Give the whole pages among `size` bytes back to the system, which loses what is in them: whoever writes there
+    next gets fresh ones. Whether that works here."""
+    libc = _glibc()
+    first, end = -(-address // PAGESIZE) * PAGESIZE, (address + size) // PAGESIZE * PAGESIZE
+    if libc is None or end <= first:
+        return False
+    dont_need = 4  # MADV_DONTNEED of sys/mman.h
+    return bool(libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), dont_need) == 0)
 
 
 def _set(settings: Mapping[int, int]) -> bool:

@@ -21,7 +21,8 @@ _TOLD = "told by the system of this machine"
 _RESTLESS = 0.25  # of the median lie between the quartiles
 _PRODUCTS = {"matrix": "matrix products", "convolution": "convolutions"}
 _MISSING = 0.1  # of the processor time that we could have had, taken by others
-_AGAIN = "this_machine(fresh=True) measures again"
+#: Stands in every note that says the figures are doubtful.
+AGAIN = "this_machine(fresh=True) measures again"
 
 
 def built(name: str, facts: Sequence[Fact], notes: Sequence[str]) -> Device:
@@ -52,7 +53,7 @@ def assemble(
     if here.busy < here.threads:
         said.append(f"A limit keeps this process to {here.quota:g} of {here.threads} processors.")
     said += _disturbed(missing) or _restless(done)
-    facts = [*peaks, *facts, *_sizes(here, done)]
+    facts = [*peaks, *facts, *_alone(facts), *_sizes(here, done)]
     if disk is not None:
         facts = [_disk(fact, disk) if fact.name == "disk" else fact for fact in facts]
         facts.append(_new("disk_capacity", disk.capacity, "B", _TOLD, "used or not"))
@@ -66,7 +67,7 @@ def _disturbed(missing: float) -> list[str]:
         return []
     return [
         f"Other programs took {missing:.0%} of the processors meanwhile, so these rates are too low. "
-        f"When they are closed, {_AGAIN}."
+        f"When they are closed, {AGAIN}."
     ]
 
 
@@ -78,7 +79,7 @@ def _restless(found: Sequence[Found]) -> list[str]:
         return []
     return [
         f"The machine was restless meanwhile: {', '.join(names)} varied by more than {_RESTLESS:.0%}. "
-        f"When it is quiet, {_AGAIN}."
+        f"When it is quiet, {AGAIN}."
     ]
 
 
@@ -115,6 +116,16 @@ def _peaks(found: Sequence[Found]) -> list[Fact]:
             note = f"the fastest of {one.spread().repeats} times, {_PRODUCTS[kind]} in {spelled}"
             peaks[name] = _new(name, round(rate), "OP/s", _MEASURED, note)
     return list(peaks.values())
+
+
+def _alone(facts: Sequence[Fact]) -> list[Fact]:
+    """For a rate of all threads that is missing that of one: without a bandwidth nothing could be predicted."""
+    found = {fact.name: fact for fact in facts}
+    return [
+        replace(found[one], name=name, note=f"{found[one].note}; of one thread, for there is none of all")
+        for name in ("bandwidth", "cache_bandwidth")
+        if name not in found and (one := f"{name}_one") in found
+    ]
 
 
 def _sizes(here: System, found: Sequence[Found]) -> list[Fact]:

@@ -206,26 +206,26 @@ def _makers(here: System, pool: ThreadPoolExecutor, with_torch: bool) -> list[Ma
 
     blas: list[Maker] = [(f"{d} in NumPy", lambda d=d: [numpy_rates.product(d)]) for d in ("fp32", "fp64")]  # type: ignore[misc]
     blas.append(("small matrix products in NumPy", lambda: [numpy_rates.pieces()]))
+    memory: list[Maker] = [("memory", lambda: _memory(here, pool, with_torch))]
     numpy: list[Maker] = [
-        ("memory", lambda: _memory(here, pool, with_torch)),
         ("fresh memory in NumPy", lambda: [numpy_rates.allocation(_FRESH)]),
         ("calls of NumPy", lambda: [numpy_rates.overhead()]),
         ("functions in NumPy", lambda: numpy_rates.functions(2**18)),
     ]
     if not with_torch:
-        return [*blas, *numpy]
-    torch: list[Maker] = [
+        return [*blas, *memory, *numpy]
+    torch: list[Maker] = [("memory", lambda: _torch_memory(here))]
+    torch += [
         (f"{d} in PyTorch", lambda d=d: [torch_rates.product(d)])  # type: ignore[misc]
         for d in ("fp32", "fp64", "bf16", "fp16")
     ]
     torch.append(("convolutions in PyTorch", lambda: [torch_rates.convolution()]))
     torch.append(("fresh memory in PyTorch", lambda: [torch_rates.allocation(_FRESH)]))
     torch.append(("calls of PyTorch", lambda: [torch_rates.overhead()]))
-    torch.append(("memory", lambda: _torch_memory(here)))
     torch.append(("filters in PyTorch", lambda: [torch_rates.relaid()]))
     torch.append(("functions in PyTorch", lambda: torch_rates.functions(2**19)))
-    # Nobody's threads shall wait for those of another.
-    return [*blas, *numpy, *torch]
+    # Side by side what one crew of threads does: nobody's shall wait for those of another.
+    return [*blas, *memory, *torch, *numpy]
 
 
 def _made(makers: Sequence[Maker], tell: Callable[[str], None], notes: list[str]) -> list[Probe]:

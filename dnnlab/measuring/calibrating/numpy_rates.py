@@ -29,13 +29,13 @@ def product(dtype: str) -> Probe:
 
 
 def pieces() -> Probe:
-    """Small products a second, beyond their arithmetic: 64 of them against a large one of as many operations. Threads
+    """Small products a second, beyond their arithmetic: 512 of them against a large one of as many operations. Threads
     share each product: they start together and wait for the last."""
-    large, small = (np.full((n, n), 0.5, np.float32) for n in (1024, 256))
+    large, small = (np.full((n, n), 0.5, np.float32) for n in (1024, 128))
     out, part = np.empty_like(large), np.empty_like(small)
-    each = repeated(lambda: np.matmul(small, small, out=part), 64)
+    each = repeated(lambda: np.matmul(small, small, out=part), 512)
     whole = repeated(lambda: np.matmul(large, large, out=out), 1)
-    found = {"256 × 256": (64.0, each)}
+    found = {"128 × 128": (512.0, each)}
     return Probe("functions.numpy.product", "OP/s", "small matrix products in NumPy", found, whole, "BLAS")
 
 
@@ -112,17 +112,20 @@ def functions(size: int) -> list[Probe]:
         )
         for name, (often, call) in kinds.items()
     ]  # fmt: skip
-    half = out[: size // 2]
-    steps = repeated(lambda: np.maximum(given[::2], given[1::2], out=half), times)
-    row = repeated(lambda: np.maximum(given[: size // 2], given[size // 2 :], out=half), times)
-    amount = float(size // 2 * times)
-    found.append(Probe("functions.numpy.window", "OP/s", "pooling in NumPy", {"maximum": (amount, steps)}, row))
+    half, often = out[: size // 2], OFTEN * times
+    flat = repeated(lambda: np.maximum(given[: size // 2], half, out=half), often)
+    # Every other element, as the windows of a pooling take them; the others are fetched for nothing.
+    steps = repeated(lambda: np.maximum(given[::2], given[1::2], out=half), often)
+    taken = {"maximum": (float(size // 2 * often), steps)}
     # NumPy starts its loop anew for each row of neighbours: here for 8 of 16.
     wide, narrow = given.reshape(-1, 16)[:, :8], half.reshape(-1, 8)
-    each = repeated(lambda: np.maximum(wide, narrow, out=narrow), times)
-    flat = repeated(lambda: np.maximum(given[: size // 2], half, out=half), times)
-    starts = {"rows of 8": (float(len(narrow) * times), each)}
-    return [*found, Probe("functions.numpy.row", "OP/s", "rows in NumPy", starts, flat)]
+    each = repeated(lambda: np.maximum(wide, narrow, out=narrow), often)
+    starts = {"rows of 8": (float(len(narrow) * often), each)}
+    return [
+        *found,
+        Probe("functions.numpy.window", "OP/s", "pooling in NumPy", taken, flat),
+        Probe("functions.numpy.row", "OP/s", "rows in NumPy", starts, flat),
+    ]
 
 
 def overhead() -> Probe:

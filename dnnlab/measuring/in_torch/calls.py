@@ -13,13 +13,13 @@ from ...errors import DnnlabError
 from ...layers.base import Layer, Shape
 from ...layers.elementwise import Dropout
 from ..calls import NUMBERS, Call, bound
-from ..timing import TICK
+from ..timing import SMALL, TICK, give_back
 from .card import card
 from .peers import PEERS
 from .support import TYPES, bare, supports
 from .work import work
 
-__all__ = ["call", "clock", "exact", "free", "scalars", "shapes", "supports", "tick", "work"]
+__all__ = ["call", "clock", "exact", "free", "lost", "scalars", "shapes", "supports", "tick", "work"]
 
 # Tensors that may not hold just any number, by name: numbers of rows, and what is a variance or a divisor.
 _ROWS = ("ids", "kinds")
@@ -47,6 +47,19 @@ def call(layer: Layer, dtype: str, seed: int = 0, place: str = "cpu") -> Call:
     peer, numbers = PEERS[type(layer).__name__], scalars(layer)
     held = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     return Call(lambda: peer(layer, tensors, numbers), tensors, held)
+
+
+def lost(ready: Call) -> Callable[[], None]:
+    """The call with its result given back to the system, so that the next one goes to fresh memory. A small result
+    stays, and one that stands where a tensor was given."""
+    own = {tensor.data_ptr() for tensor in ready.tensors.values()}
+
+    def run() -> None:
+        out = ready.run()
+        if out.nbytes > SMALL and out.data_ptr() not in own and not out.is_cuda:
+            give_back(out.data_ptr(), out.nbytes)
+
+    return run
 
 
 def clock(place: str = "cpu") -> Callable[[], float]:
