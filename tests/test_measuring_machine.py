@@ -24,7 +24,7 @@ from dnnlab.measuring.calibrating import caches, disk, machine, numpy_rates, oth
 from dnnlab.measuring.calibrating.assembling import assemble
 from dnnlab.measuring.calibrating.caches import System, fits, linux, mac, records, steps
 from dnnlab.measuring.calibrating.turns import MOST_ROUNDS, Found, Probe, take_turns
-from dnnlab.measuring.timing import Spread, fresh_memory, kept_memory, settled, steady
+from dnnlab.measuring.timing import Spread, settled, steady
 
 MIB, GIB = 2**20, 2**30
 
@@ -672,22 +672,35 @@ def test_a_short_call_is_repeated_within_a_reading() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the figures of the system are those of Linux")
-def test_memory_is_kept_inside_and_fresh_where_asked() -> None:
-    """The system counts the pages that it hands out; a large one is of 2 MiB."""
-    import resource
+def test_memory_is_kept_inside_and_fresh_once_it_is_given_back() -> None:
+    """The system counts the pages that it hands out; in a process of its own, whose memory has no history."""
+    code = """
+import resource
+import numpy as np
+from dnnlab.measuring.timing import give_back, kept_memory
 
-    def faults() -> int:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        assert len(b"x" * (48 * MIB)) > 32 * MIB  # more than glibc keeps for itself
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+def pages(work):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    work()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-    with kept_memory() as works:
-        if not works:
-            pytest.skip("another C library")
-        faults()
-        kept = min(faults() for _ in range(3))
-        with fresh_memory():
-            fresh = min(faults() for _ in range(3))
-        faults()
-        again = min(faults() for _ in range(3))
-    assert kept < 10 > again and fresh > 20
+def made():
+    return b"x" * 2**24
+
+with kept_memory() as works:
+    made()
+    print(works, *(pages(made) for _ in range(3)))
+print(*(pages(made) for _ in range(3)))
+array = np.ones(2**21, np.uint8)  # less than what NumPy asks large pages for
+print(pages(lambda: array.fill(1)))
+print(give_back(array.ctypes.data, array.nbytes), array[4096 * 8], pages(lambda: array.fill(1)), array.min())
+print(give_back(array.ctypes.data, 100))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    kept, fresh, filled, given, small = (line.split() for line in told.splitlines())
+    if kept[0] == "False":
+        pytest.skip("another C library")
+    assert max(map(int, kept[1:])) < 10 and int(filled[0]) < 10
+    assert min(map(int, fresh)) > 5  # large pages at least
+    assert given[:2] == ["True", "0"] and int(given[2]) >= 1 and given[3] == "1"
+    assert small == ["False"]

@@ -134,16 +134,6 @@ def kept_memory() -> Iterator[bool]:
         _set(_STARTED_WITH)
 
 
-@contextmanager
-def fresh_memory() -> Iterator[None]:
-    """Inside `kept_memory`: for a while freed memory goes back to the system, as it does without."""
-    _set(_STARTED_WITH)
-    try:
-        yield
-    finally:
-        _set(_KEEPING)
-
-
 def give_back(address: int, size: int) -> bool:
     """Give the whole pages among `size` bytes back to the system, which loses what is in them: whoever writes there
     next gets fresh ones. Whether that works here."""
